@@ -1,0 +1,31 @@
+-- The log, its progress, and what stops duplicates at the door.
+
+CREATE TABLE eventbus.event (
+    "offset"       bigint      NOT NULL PRIMARY KEY,
+    deliver_at     timestamptz,
+    event_id       uuid        NOT NULL,
+    correlation_id uuid        NOT NULL,
+    causation_id   uuid,
+    priority       smallint    NOT NULL,
+    type           text        NOT NULL,
+    aggregate_id   text,
+    payload        jsonb       NOT NULL,
+    headers        jsonb
+) PARTITION BY RANGE ("offset");
+COMMENT ON TABLE eventbus.event IS 'the log: every committed event by offset, in segments of an offset range';
+CREATE INDEX event_event_id ON eventbus.event (event_id);
+
+-- One row a pass of the relay; insert-only.  The last row is the position.
+CREATE TABLE eventbus.progress (
+    position bigint      NOT NULL,
+    at       timestamptz NOT NULL
+);
+COMMENT ON TABLE eventbus.progress IS 'how far the relay has come, and when: every event committed after "at" has a higher offset than position';
+CREATE INDEX progress_position ON eventbus.progress (position);
+CREATE INDEX progress_at ON eventbus.progress (at);
+
+-- Ids that callers gave, each in the partition of its own timestamp.
+CREATE TABLE eventbus.dedup (
+    event_id uuid NOT NULL PRIMARY KEY
+) PARTITION BY RANGE (event_id);
+COMMENT ON TABLE eventbus.dedup IS 'event ids given by callers, remembered for eventbus.dedup_window';

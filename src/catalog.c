@@ -1,0 +1,139 @@
+/*
+ * catalog.c
+ *	  The oids of the extension and of its tables, cached in the backend.
+ *
+ * The cache is dropped whole by any relcache invalidation of one of the cached
+ * tables (DROP EXTENSION reaches them all) and filled at the next use: fill a
+ * copy, then publish it, so an error half-way leaves the cache invalid.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "catalog.h"
+#include "eventbus.h"
+
+static EbCatalog cache;
+static bool valid = false;
+static bool registered = false;
+
+static void
+invalidate(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == cache.event ||
+		relid == cache.subscription || relid == cache.delivery)
+		valid = false;
+}
+
+/* Reads the extension's row of pg_extension; false if it is not installed. */
+static bool
+read_extension(EbCatalog *c)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum(EB_EXTENSION));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
+
+		c->extension = form->oid;
+		c->owner = form->extowner;
+		c->api_schema = form->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return OidIsValid(c->extension);
+}
+
+/* The cache, or NULL if the extension is not installed in this database. */
+const EbCatalog *
+eb_catalog_if_installed(void)
+{
+	EbCatalog	c = {0};
+
+	if (valid)
+		return &cache;
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+		registered = true;
+	}
+	if (!read_extension(&c))
+		return NULL;
+	c.schema = get_namespace_oid(EB_SCHEMA, true);
+	if (!OidIsValid(c.schema))
+		return NULL;
+
+	c.event = get_relname_relid("event", c.schema);
+	c.progress = get_relname_relid("progress", c.schema);
+	c.progress_position = get_relname_relid("progress_position", c.schema);
+	c.progress_at = get_relname_relid("progress_at", c.schema);
+	c.dedup = get_relname_relid("dedup", c.schema);
+	c.subscription = get_relname_relid("subscription", c.schema);
+	c.backfill = get_relname_relid("backfill", c.schema);
+	c.delivery = get_relname_relid("delivery", c.schema);
+	c.delivery_seq = get_relname_relid("delivery_seq", c.schema);
+	c.delivery_lane = get_relname_relid("delivery_lane", c.schema);
+	c.delivery_number = get_relname_relid("delivery_number", c.schema);
+	if (!OidIsValid(c.event) || !OidIsValid(c.delivery_number))
+		return NULL;			/* CREATE EXTENSION is not through yet */
+	cache = c;
+	valid = true;
+	return &cache;
+}
+
+/* The cache; errors with 55000 if the extension is not installed here. */
+const EbCatalog *
+eb_catalog(void)
+{
+	const EbCatalog *c = eb_catalog_if_installed();
+
+	if (c == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension eventbus is not installed in this database"),
+				 errhint("Run CREATE EXTENSION eventbus.")));
+	return c;
+}
+
+/*
+ * Takes on the extension owner's rights and a fixed search_path, until
+ * eb_owner_end.  An error in between is undone by the (sub)transaction's abort,
+ * as for a SECURITY DEFINER function.
+ */
+void
+eb_owner_begin(EbOwnerScope *scope)
+{
+	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
+	SetUserIdAndSecContext(eb_catalog()->owner,
+						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	scope->guc_nest = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+}
+
+void
+eb_owner_end(EbOwnerScope *scope)
+{
+	AtEOXact_GUC(false, scope->guc_nest);
+	SetUserIdAndSecContext(scope->userid, scope->sec_context);
+}

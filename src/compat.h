@@ -1,0 +1,33 @@
+/*
+ * compat.h
+ *	  Today's server API on every supported major version (15 to 18).
+ *
+ * Code elsewhere is written against the newest API; this file emulates it on
+ * older servers.  It is the only place that tests PG_VERSION_NUM.
+ */
+#ifndef EB_COMPAT_H
+#define EB_COMPAT_H
+
+#include "access/genam.h"
+#include "storage/proc.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "eventbus supports PostgreSQL 15 to 18"
+#endif
+
+/* PG 17 (024c5211) renamed the index of a process in ProcGlobal->allProcs. */
+#if PG_VERSION_NUM < 170000
+#define MyProcNumber	(MyProc->pgprocno)
+#define GetPGProcByNumber(n)	(&ProcGlobal->allProcs[(n)])
+#endif
+
+/* PG 18 (0fbceae8) added an instrumentation argument to index_beginscan. */
+#if PG_VERSION_NUM < 180000
+#define eb_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#else
+#define eb_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#endif
+
+#endif							/* EB_COMPAT_H */

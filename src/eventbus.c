@@ -1,0 +1,25 @@
+/*
+ * eventbus.c
+ *	  Where the server meets the library: _PG_init and nothing else.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "guc.h"
+#include "shmem.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	eb_guc_init();
+
+	/* Loaded late there is no shared memory; every entry point says so. */
+	if (process_shared_preload_libraries_in_progress)
+		eb_shmem_init();
+}

@@ -1,0 +1,154 @@
+/*
+ * shmem.h
+ *	  Shared state: one slot a database, one a subscription, one a process.
+ *
+ * Lock protocol.  The directory LWLock guards which slot belongs to whom; it is
+ * held for short loops only, never across I/O.  Everything that a hot path
+ * touches is behind a spinlock of its own slot or is an atomic.  Spinlocks are
+ * held for a few instructions and never nested, except that nobody takes one
+ * while holding another.
+ */
+#ifndef EB_SHMEM_H
+#define EB_SHMEM_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/spin.h"
+
+/*
+ * Lanes of a subscription: one a priority (lane 0 is priority 9), one for what
+ * is due later (ordered by its due time), and the hash lanes of an ordered
+ * subscription.
+ */
+#define EB_LANE_PRIORITIES	10
+#define EB_LANE_DELAYED		10
+#define EB_LANE_ORDERED		16
+#define EB_ORDERED_LANES	64
+#define EB_LANE_COUNT		(EB_LANE_ORDERED + EB_ORDERED_LANES)
+
+/* A lane's head or avail when nothing is in the lane. */
+#define EB_LANE_EMPTY		PG_INT64_MAX
+
+typedef struct EbLane
+{
+	int64		head;			/* every row below this position is dead */
+	int64		avail;			/* every row below is dead, leased or locked */
+	uint32		generation;		/* counts what lowered one of the two */
+} EbLane;
+
+typedef struct EbSubShared
+{
+	/* changed under the directory lock and mutex; either suffices to read */
+	int			db;				/* index of the database slot, -1 = free */
+	int32		id;				/* eventbus.subscription.id, never reused */
+
+	slock_t		mutex;			/* guards the rest up to the atomics */
+	TimestampTz next_due;		/* no lease below avail ends, and no ordered
+								 * retry comes due, before this */
+	EbLane		lanes[EB_LANE_COUNT];
+
+	pg_atomic_uint32 waiters;	/* processes asleep in eb_fetch */
+	pg_atomic_uint64 routed;	/* events put into deliveries */
+	pg_atomic_uint64 fetched;	/* events handed out, every attempt */
+	pg_atomic_uint64 acked;
+	pg_atomic_uint64 nacked;
+	pg_atomic_uint64 expired;	/* leases taken over */
+} EbSubShared;
+
+typedef enum EbRelayState
+{
+	EB_RELAY_UNKNOWN,			/* not looked at yet: the launcher will */
+	EB_RELAY_ABSENT,			/* the database lacks the extension */
+	EB_RELAY_STARTING,
+	EB_RELAY_RUNNING,
+	EB_RELAY_FAILED				/* waits for restart_at */
+} EbRelayState;
+
+typedef struct EbDb
+{
+	/* changed under the directory lock, exclusive; stable for who is attached */
+	Oid			dboid;			/* InvalidOid = free */
+	Oid			extoid;			/* pg_extension.oid, InvalidOid = unknown yet */
+
+	slock_t		mutex;			/* guards the sequencer, up to the next gap */
+	bool		sequenced;		/* next_offset is above all that is on disk */
+	int64		next_offset;	/* the next to be reserved */
+	int			inflight_head;	/* process slots between reserve and the end of */
+	int			inflight_tail;	/* their commit, by rising offset; -1 = none */
+
+	/* launcher and relay: written by the launcher and the relay itself, under
+	 * the directory lock */
+	EbRelayState relay_state;
+	pid_t		relay_pid;		/* 0 = not running */
+	int			relay_procno;	/* -1 = not running */
+	TimestampTz relay_restart_at;
+	int			relay_failures; /* in a row */
+	int			holders;		/* sessions that want the relay away (DROP
+								 * DATABASE and the like) */
+
+	pg_atomic_uint32 relay_sleeping;	/* 1: an emitter must set its latch */
+	pg_atomic_uint64 routed;	/* the last committed pass' position */
+	pg_atomic_uint64 passes;
+	pg_atomic_uint64 last_pass_at;	/* TimestampTz */
+	pg_atomic_uint64 emitted;	/* committed events */
+	pg_atomic_uint64 duplicates;	/* skipped at the door */
+} EbDb;
+
+/* One process; written by its owner only, links under the database's mutex. */
+typedef struct EbBackend
+{
+	int			db;				/* in-flight in this database slot, -1 = not */
+	int64		first_offset;	/* of the reserved run */
+	int			prev;
+	int			next;
+	pg_atomic_uint32 waiting_for;	/* subscription slot + 1; 0 = not waiting */
+} EbBackend;
+
+typedef struct EbShmem
+{
+	struct LWLock *directory;
+	int			ndbs;
+	int			nsubs;
+	int			nbackends;
+	pid_t		launcher_pid;	/* directory lock */
+	int			launcher_procno;	/* directory lock; -1 = none */
+	EbDb	   *dbs;
+	EbSubShared *subs;
+	EbBackend  *backends;
+} EbShmem;
+
+extern PGDLLIMPORT EbShmem *eb_shmem;
+
+/* shmem.c: layout and directory */
+extern void eb_shmem_init(void);
+extern void eb_shmem_require(void);
+extern EbDb *eb_shmem_db(void);
+extern EbDb *eb_shmem_db_find(Oid dboid, bool create);
+extern void eb_shmem_db_free(Oid dboid);
+extern EbSubShared *eb_shmem_sub(EbDb *db, int32 id);
+extern void eb_shmem_subs_retain(EbDb *db, const int32 *ids, int n);
+
+/* shmem_sequencer.c: decision 1 */
+extern bool eb_sequencer_ready(EbDb *db);
+extern void eb_sequencer_start(EbDb *db, int64 next_offset);
+extern int64 eb_sequencer_reserve(EbDb *db, int64 n);
+extern void eb_sequencer_release(void);
+extern int64 eb_sequencer_safe(EbDb *db);
+extern int64 eb_sequencer_next(EbDb *db);
+
+/* shmem_lane.c: head hints and wake-ups */
+extern void eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy);
+extern void eb_lane_advance(EbSubShared *sub, int32 id, int lane,
+							const EbLane *seen, int64 head, int64 avail);
+extern void eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position);
+extern void eb_lane_due(EbSubShared *sub, int32 id, TimestampTz due);
+extern TimestampTz eb_lane_take_due(EbSubShared *sub, int32 id, TimestampTz now);
+extern TimestampTz eb_lane_next_due(EbSubShared *sub, int32 id);
+extern void eb_lane_rewind(EbSubShared *sub, int32 id);
+extern void eb_wait_begin(EbSubShared *sub);
+extern void eb_wait_end(void);
+extern void eb_wake_consumers(EbSubShared *sub, int n);
+extern void eb_wake_relay(EbDb *db);
+extern void eb_wake_launcher(void);
+
+#endif							/* EB_SHMEM_H */

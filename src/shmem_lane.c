@@ -1,0 +1,212 @@
+/*
+ * shmem_lane.c
+ *	  Head hints of the lanes, and who sleeps until something is there.
+ *
+ * A hint is a position below which a scan need not look: head, because every
+ * row is dead; avail, because every row is dead, leased or locked.  Without
+ * them a scan walks all dead rows that a held xmin horizon keeps (decision 3).
+ *
+ * Hints may only err downwards.  Who makes a row takeable (insert, retry,
+ * release, rollback) changes the table first and lowers the hint second, which
+ * counts the lane's generation up.  Who scans reads the hints and the generation
+ * first, and its advance is dropped if the generation has moved since: it may
+ * have passed the place before the row was there.
+ *
+ * Every call names the subscription's id: a slot that was given to another
+ * subscription meanwhile is left alone.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+#include "compat.h"
+#include "shmem.h"
+
+/* Copies a lane's hints; "nothing known" if the slot is not id's any more. */
+void
+eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy)
+{
+	SpinLockAcquire(&sub->mutex);
+	*copy = sub->lanes[lane];
+	if (sub->id != id)
+		copy->head = copy->avail = PG_INT64_MIN;
+	SpinLockRelease(&sub->mutex);
+}
+
+/* Raises the hints to what a scan that began at "seen" found, see above. */
+void
+eb_lane_advance(EbSubShared *sub, int32 id, int lane,
+				const EbLane *seen, int64 head, int64 avail)
+{
+	EbLane	   *l = &sub->lanes[lane];
+
+	Assert(head <= avail);
+	SpinLockAcquire(&sub->mutex);
+	if (sub->id == id && l->generation == seen->generation)
+	{
+		if (head > l->head)
+			l->head = head;
+		if (avail > l->avail)
+			l->avail = avail;
+	}
+	SpinLockRelease(&sub->mutex);
+}
+
+/* A row at position became, or may become, takeable. */
+void
+eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position)
+{
+	EbLane	   *l = &sub->lanes[lane];
+
+	SpinLockAcquire(&sub->mutex);
+	if (sub->id == id)
+	{
+		if (position < l->head)
+			l->head = position;
+		if (position < l->avail)
+			l->avail = position;
+		l->generation++;
+	}
+	SpinLockRelease(&sub->mutex);
+}
+
+/* A lease ends, or an ordered retry is due, at that time. */
+void
+eb_lane_due(EbSubShared *sub, int32 id, TimestampTz due)
+{
+	SpinLockAcquire(&sub->mutex);
+	if (sub->id == id && due < sub->next_due)
+		sub->next_due = due;
+	SpinLockRelease(&sub->mutex);
+}
+
+/*
+ * If something below avail may be due now, lowers every avail to head, so that
+ * the scan that follows finds it and notes the next due time anew.
+ */
+TimestampTz
+eb_lane_take_due(EbSubShared *sub, int32 id, TimestampTz now)
+{
+	TimestampTz due;
+
+	SpinLockAcquire(&sub->mutex);
+	due = sub->next_due;
+	if (sub->id == id && due <= now)
+	{
+		sub->next_due = DT_NOEND;
+		for (int i = 0; i < EB_LANE_COUNT; i++)
+		{
+			sub->lanes[i].avail = sub->lanes[i].head;
+			sub->lanes[i].generation++;
+		}
+	}
+	SpinLockRelease(&sub->mutex);
+	return due;
+}
+
+/* The earliest time at which a sleeping consumer must look again. */
+TimestampTz
+eb_lane_next_due(EbSubShared *sub, int32 id)
+{
+	TimestampTz due;
+
+	SpinLockAcquire(&sub->mutex);
+	due = sub->next_due;
+	if (sub->id == id && sub->lanes[EB_LANE_DELAYED].avail < due)
+		due = sub->lanes[EB_LANE_DELAYED].avail;
+	SpinLockRelease(&sub->mutex);
+	return due;
+}
+
+/* Forgets everything that is known of a subscription's lanes. */
+void
+eb_lane_rewind(EbSubShared *sub, int32 id)
+{
+	SpinLockAcquire(&sub->mutex);
+	if (sub->id == id)
+	{
+		sub->next_due = 0;
+		for (int i = 0; i < EB_LANE_COUNT; i++)
+		{
+			sub->lanes[i].head = PG_INT64_MIN;
+			sub->lanes[i].avail = PG_INT64_MIN;
+			sub->lanes[i].generation++;
+		}
+	}
+	SpinLockRelease(&sub->mutex);
+}
+
+/* This process will sleep until sub has something; then look once more first. */
+void
+eb_wait_begin(EbSubShared *sub)
+{
+	EbBackend  *me = &eb_shmem->backends[MyProcNumber];
+
+	Assert(pg_atomic_read_u32(&me->waiting_for) == 0);
+	pg_atomic_write_u32(&me->waiting_for, (uint32) (sub - eb_shmem->subs) + 1);
+	pg_atomic_fetch_add_u32(&sub->waiters, 1);
+}
+
+/* Ends the wait, if there is one; safe in an exit or abort callback. */
+void
+eb_wait_end(void)
+{
+	EbBackend  *me = &eb_shmem->backends[MyProcNumber];
+	uint32		slot = pg_atomic_exchange_u32(&me->waiting_for, 0);
+
+	if (slot != 0)
+		pg_atomic_fetch_sub_u32(&eb_shmem->subs[slot - 1].waiters, 1);
+}
+
+/* Sets the latch of up to n processes that wait for sub. */
+void
+eb_wake_consumers(EbSubShared *sub, int n)
+{
+	static int	turn = 0;		/* start elsewhere each time, for fairness */
+	uint32		slot = (uint32) (sub - eb_shmem->subs) + 1;
+
+	pg_memory_barrier();		/* our change first, then the look at waiters */
+	if (pg_atomic_read_u32(&sub->waiters) == 0)
+		return;
+	for (int i = 0; i < eb_shmem->nbackends && n > 0; i++)
+	{
+		int			procno = (turn + i) % eb_shmem->nbackends;
+
+		if (pg_atomic_read_u32(&eb_shmem->backends[procno].waiting_for) == slot)
+		{
+			SetLatch(&GetPGProcByNumber(procno)->procLatch);
+			turn = procno + 1;
+			n--;
+		}
+	}
+}
+
+/* Something is committed.  Costs an atomic read while the relay is awake. */
+void
+eb_wake_relay(EbDb *db)
+{
+	int			procno;
+
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&db->relay_sleeping) == 0 ||
+		pg_atomic_exchange_u32(&db->relay_sleeping, 0) == 0)
+		return;
+	procno = db->relay_procno;	/* stale at worst: a spurious wake-up */
+	if (procno >= 0)
+		SetLatch(&GetPGProcByNumber(procno)->procLatch);
+}
+
+/* Something changed that the launcher should look at. */
+void
+eb_wake_launcher(void)
+{
+	int			procno;
+
+	LWLockAcquire(eb_shmem->directory, LW_SHARED);
+	procno = eb_shmem->launcher_procno;
+	LWLockRelease(eb_shmem->directory);
+	if (procno >= 0)
+		SetLatch(&GetPGProcByNumber(procno)->procLatch);
+}
