@@ -1,6 +1,11 @@
 # eventbus: build with PGXS against any PG_CONFIG.  The install script is put
 # together from sql/[0-9]*.sql in name order; the version stands in the control
 # file only.
+#
+#   make && make install [PG_CONFIG=...]   as every extension
+#   make demo, make demo-stop              see it work on a private server
+#   make test [SUITE=...] [TEST=...]       every test, on private servers
+#   make installcheck                      the regression and isolation suites
 EXTENSION = eventbus
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" eventbus.control)
 MODULE_big = eventbus
@@ -9,11 +14,52 @@ PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
 DATA_built = build/eventbus--$(EXTVERSION).sql
+DATA = $(wildcard sql/eventbus--*--*.sql)
 
+# installcheck is ours: it starts its own server, because eventbus must be in
+# shared_preload_libraries.
+NO_INSTALLCHECK = 1
+
+GIVEN_PG_CONFIG := $(PG_CONFIG)
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+$(OBJS): $(wildcard src/*.h)
+else
+# What follows installs PostgreSQL when it is missing; building by hand does not.
+.PHONY: all install clean
+all install:
+	@echo "no PGXS found: install the PostgreSQL server headers or set PG_CONFIG" >&2; exit 1
+clean:
+endif
 
 build/eventbus--$(EXTVERSION).sql: $(sort $(wildcard sql/[0-9]*.sql))
 	mkdir -p build
 	cat $^ > $@
+
+STAGE = PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
+export SUITE TEST
+
+.PHONY: test installcheck demo demo-stop bench test-faults distclean
+
+test:
+	@$(STAGE) test tools/run-tests
+
+installcheck:
+	@SUITE="regress isolation" TEST='$(or $(REGRESS),$(TEST))' $(STAGE) test tools/run-tests
+
+demo:
+	@$(STAGE) demo demo/run
+
+demo-stop:
+	@bash demo/stop
+
+bench:
+	@$(STAGE) bench bench/run
+
+test-faults:
+	@$(STAGE) test test/faults/run
+
+distclean: demo-stop clean
+	rm -rf build
