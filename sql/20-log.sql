@@ -18,9 +18,10 @@ CREATE INDEX event_event_id ON eventbus.event (event_id);
 -- One row a pass of the relay; insert-only.  The last row is the position.
 CREATE TABLE eventbus.progress (
     position bigint      NOT NULL,
-    at       timestamptz NOT NULL
+    at       timestamptz NOT NULL,
+    cursors  bigint[]
 );
-COMMENT ON TABLE eventbus.progress IS 'how far the relay has come, and when: every event committed after "at" has a higher offset than position';
+COMMENT ON TABLE eventbus.progress IS 'how far the relay has come, and when: every event committed after "at" has a higher offset than position; cursors are (subscription, position) pairs of those that are behind';
 CREATE INDEX progress_position ON eventbus.progress (position);
 CREATE INDEX progress_at ON eventbus.progress (at);
 

@@ -21,15 +21,16 @@ CREATE TABLE eventbus.subscription (
 );
 COMMENT ON TABLE eventbus.subscription IS 'durable subscriptions; changed through eb_subscribe and its kin';
 
--- Where the relay stands with a subscription that is behind the others.
-CREATE TABLE eventbus.backfill (
+-- Where a subscription is to go on reading; the relay takes the row when it sees it.
+CREATE TABLE eventbus.seek (
     subscription_id integer NOT NULL PRIMARY KEY,
     position        bigint  NOT NULL,
-    until           bigint
+    clear           boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE eventbus.backfill IS 'position of each subscription that still catches up with the log; no row once it has';
+COMMENT ON TABLE eventbus.seek IS 'positions asked for by eb_subscribe and eb_seek that the relay has not taken yet';
 
--- The queue.  A row is a delivery: a batch of the events first_offset..last_offset, or of the offsets listed.
+-- The queue.  A row is a delivery: a batch of all the events from first_offset to last_offset, or, where that
+-- run has events of others, of the offsets listed (each as its distance from the one before, in base 128).
 CREATE SEQUENCE eventbus.delivery_number;
 CREATE TABLE eventbus.delivery (
     seq                bigint      NOT NULL,
@@ -46,7 +47,7 @@ CREATE TABLE eventbus.delivery (
     attempt            integer     NOT NULL,
     replayed           boolean     NOT NULL,
     consumer           text,
-    offsets            bigint[],
+    offsets            bytea,
     history            jsonb
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 COMMENT ON TABLE eventbus.delivery IS 'the queue: one row a delivery, that is a batch of events of one subscription and lane';

@@ -87,7 +87,7 @@ eb_catalog_if_installed(void)
 	c.progress_at = get_relname_relid("progress_at", c.schema);
 	c.dedup = get_relname_relid("dedup", c.schema);
 	c.subscription = get_relname_relid("subscription", c.schema);
-	c.backfill = get_relname_relid("backfill", c.schema);
+	c.seek = get_relname_relid("seek", c.schema);
 	c.delivery = get_relname_relid("delivery", c.schema);
 	c.delivery_seq = get_relname_relid("delivery_seq", c.schema);
 	c.delivery_lane = get_relname_relid("delivery_lane", c.schema);

@@ -19,7 +19,7 @@ typedef struct EbCatalog
 	Oid			progress_at;	/* index */
 	Oid			dedup;
 	Oid			subscription;
-	Oid			backfill;
+	Oid			seek;
 	Oid			delivery;
 	Oid			delivery_seq;	/* index */
 	Oid			delivery_lane;	/* index */

@@ -59,6 +59,7 @@ reset_db(EbDb *db)
 	db->next_offset = 0;
 	db->inflight_head = -1;
 	db->inflight_tail = -1;
+	db->commit_lsn = InvalidXLogRecPtr;
 	db->relay_state = EB_RELAY_UNKNOWN;
 	db->relay_pid = 0;
 	db->relay_procno = -1;

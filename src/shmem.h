@@ -11,6 +11,7 @@
 #ifndef EB_SHMEM_H
 #define EB_SHMEM_H
 
+#include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/spin.h"
@@ -75,6 +76,7 @@ typedef struct EbDb
 	int64		next_offset;	/* the next to be reserved */
 	int			inflight_head;	/* process slots between reserve and the end of */
 	int			inflight_tail;	/* their commit, by rising offset; -1 = none */
+	XLogRecPtr	commit_lsn;		/* end of the latest commit record with events */
 
 	/* launcher and relay: written by the launcher and the relay itself, under
 	 * the directory lock */

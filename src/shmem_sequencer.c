@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
@@ -94,11 +95,16 @@ eb_sequencer_reserve(EbDb *db, int64 n)
 	return first;
 }
 
-/* Ends what eb_sequencer_reserve began, if it did; after commit or abort. */
+/*
+ * Ends what eb_sequencer_reserve began, if it did; after commit or abort.  Notes
+ * how far the log must be flushed to keep the commit (after an abort that is an
+ * earlier commit of ours, which does no harm).
+ */
 void
 eb_sequencer_release(void)
 {
 	EbBackend  *me = &eb_shmem->backends[MyProcNumber];
+	XLogRecPtr	lsn = XactLastCommitEnd;
 	EbDb	   *db;
 
 	if (me->db < 0)
@@ -115,14 +121,21 @@ eb_sequencer_release(void)
 	else
 		db->inflight_tail = me->prev;
 	me->db = -1;
+	if (lsn > db->commit_lsn)
+		db->commit_lsn = lsn;
 	SpinLockRelease(&db->mutex);
 }
 
-/* The highest offset below which nothing can still appear; 0 if none. */
+/*
+ * The highest offset below which nothing can still appear; 0 if none.  What is
+ * at or below it is flushed: with synchronous_commit = off a crash could
+ * otherwise take back an event that a reader has seen, and give its offset away.
+ */
 int64
 eb_sequencer_safe(EbDb *db)
 {
 	int64		safe;
+	XLogRecPtr	lsn;
 
 	SpinLockAcquire(&db->mutex);
 	Assert(db->sequenced);
@@ -130,7 +143,10 @@ eb_sequencer_safe(EbDb *db)
 		safe = eb_shmem->backends[db->inflight_head].first_offset - 1;
 	else
 		safe = db->next_offset - 1;
+	lsn = db->commit_lsn;
 	SpinLockRelease(&db->mutex);
+	if (lsn != InvalidXLogRecPtr)
+		XLogFlush(lsn);
 	return safe;
 }
 
