@@ -17,6 +17,7 @@
 
 #include "cloudevent.h"
 #include "cloudevent_attr.h"
+#include "compat.h"
 #include "schema_format.h"
 
 typedef struct EbCloudReader
@@ -34,7 +35,7 @@ typedef struct EbCloudReader
 	bool		has_data;		/* "data": null is data */
 } EbCloudReader;
 
-static void malformed(const char *attribute, const char *problem) pg_attribute_noreturn();
+pg_noreturn static void malformed(const char *attribute, const char *problem);
 
 static void
 malformed(const char *attribute, const char *problem)

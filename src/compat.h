@@ -30,4 +30,9 @@
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #endif
 
+/* PG 18 replaced pg_attribute_noreturn() by pg_noreturn, put in front. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 #endif							/* EB_COMPAT_H */
