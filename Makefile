@@ -50,6 +50,7 @@ installcheck:
 	@SUITE="regress isolation" TEST='$(or $(REGRESS),$(TEST))' $(STAGE) test tools/run-tests
 
 demo:
+	@bash demo/stop -q
 	@$(STAGE) demo demo/run
 
 demo-stop:
