@@ -12,6 +12,7 @@
 #include "access/tupdesc.h"
 #include "executor/tuptable.h"
 #include "utils/snapshot.h"
+#include "utils/uuid.h"
 
 /* Columns of eventbus.event, in physical order. */
 enum
@@ -29,7 +30,19 @@ enum
 	EB_LOG_NATTS = EB_LOG_HEADERS
 };
 
+/* Columns of the SQL type eb_event; its order is eb_log_event_datums'. */
+#define EB_EVENT_NATTS		11
+
 typedef struct EbLogScan EbLogScan;
+
+/* The row type of a segment; lives as long as the backend. */
+extern TupleDesc eb_log_tupdesc(void);
+
+/*
+ * The safe offset, and a snapshot (registered) that was taken after it and so
+ * sees every event at or below it that will ever exist.
+ */
+extern int64 eb_log_safe_snapshot(Snapshot *snapshot);
 
 /*
  * Ascending scan of the offsets first..last, both included, over as many
@@ -40,8 +53,8 @@ extern void eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last);
 extern TupleTableSlot *eb_log_scan_next(EbLogScan *scan);
 extern void eb_log_scan_end(EbLogScan *scan);
 
-/* The event with this id, or NULL; *snapshot decides what is visible. */
-extern TupleTableSlot *eb_log_find(const struct pg_uuid_t *event_id, Snapshot snapshot);
+/* The event with this id, or NULL, copied into the current memory context. */
+extern TupleTableSlot *eb_log_find(const pg_uuid_t *event_id, Snapshot snapshot);
 
 /* Highest and lowest offset on disk, visible or not; EB_NO_OFFSET if none. */
 extern int64 eb_log_max_offset(void);
@@ -53,7 +66,7 @@ extern struct EbDb *eb_log_sequencer(void);
 /* Segments up to and including the one that holds offset exist afterwards. */
 extern void eb_log_ensure_segment(int64 offset);
 
-/* Writes a log row as eb_event's columns into values/nulls (11 entries). */
+/* Writes a log row as eb_event's columns into values/nulls (EB_EVENT_NATTS). */
 extern void eb_log_event_datums(TupleTableSlot *slot, Datum *values, bool *nulls);
 
 /* The first offset that was committed at or after "at" (conservative). */

@@ -1,0 +1,415 @@
+/*
+ * log_read.c
+ *	  Reading the log: by offset, by id, by time, and its extremes.
+ *
+ * Relations are closed without giving their locks back before the transaction
+ * ends, as everywhere in the server.  Snapshots are the caller's and stay
+ * registered for as long as the scan.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "eventbus.h"
+#include "log.h"
+#include "log_segment.h"
+#include "shmem.h"
+#include "uuid7.h"
+
+/*
+ * How much older than its id an event's place in the log may seem: an id may be
+ * ahead of the server's clock, and clocks get set back.
+ */
+#define ID_CLOCK_SLACK		(10 * USECS_PER_MINUTE)
+
+struct EbLogScan
+{
+	int64		next;			/* nothing below is left to return */
+	int64		last;
+	Snapshot	snapshot;
+	EbSegment	segment;		/* the one that is open */
+	Relation	rel;			/* NULL if none is */
+	Relation	index;
+	IndexScanDesc desc;
+	TupleTableSlot *slot;
+};
+
+/* The log's row type, built by hand so that no relation need be open. */
+TupleDesc
+eb_log_tupdesc(void)
+{
+	static TupleDesc tupdesc = NULL;
+	static const struct
+	{
+		const char *name;
+		Oid			type;
+	}			columns[EB_LOG_NATTS] = {
+		{"offset", INT8OID},
+		{"deliver_at", TIMESTAMPTZOID},
+		{"event_id", UUIDOID},
+		{"correlation_id", UUIDOID},
+		{"causation_id", UUIDOID},
+		{"priority", INT2OID},
+		{"type", TEXTOID},
+		{"aggregate_id", TEXTOID},
+		{"payload", JSONBOID},
+		{"headers", JSONBOID},
+	};
+
+	if (tupdesc == NULL)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(CacheMemoryContext);
+		TupleDesc	built = CreateTemplateTupleDesc(EB_LOG_NATTS);
+
+		for (int i = 0; i < EB_LOG_NATTS; i++)
+			TupleDescInitEntry(built, i + 1, columns[i].name, columns[i].type, -1, 0);
+		MemoryContextSwitchTo(oldcontext);
+		tupdesc = built;
+	}
+	return tupdesc;
+}
+
+static void
+rescan_index(EbLogScan *scan)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(scan->next));
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE,
+				Int64GetDatum(scan->last));
+	index_rescan(scan->desc, keys, 2, NULL, 0);
+}
+
+static void
+close_segment(EbLogScan *scan)
+{
+	if (scan->rel == NULL)
+		return;
+	if (scan->slot != NULL)
+		ExecClearTuple(scan->slot);
+	index_endscan(scan->desc);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+	scan->rel = NULL;
+}
+
+/* Opens the segment that holds scan->next or the nearest above; false: the end. */
+static bool
+open_segment(EbLogScan *scan)
+{
+	while (scan->next <= scan->last &&
+		   eb_log_segment_above(scan->next, &scan->segment))
+	{
+		if (scan->segment.first > scan->last)
+			return false;
+		scan->rel = eb_log_segment_open(&scan->segment, AccessShareLock);
+		if (scan->rel == NULL)
+			continue;			/* dropped under us: look again */
+		scan->index = index_open(scan->segment.offset_index, AccessShareLock);
+		scan->desc = eb_index_beginscan(scan->rel, scan->index, scan->snapshot, 2);
+		rescan_index(scan);
+		if (scan->slot == NULL)
+			scan->slot = MakeSingleTupleTableSlot(eb_log_tupdesc(),
+												  table_slot_callbacks(scan->rel));
+		return true;
+	}
+	return false;
+}
+
+EbLogScan *
+eb_log_scan_begin(int64 first, int64 last, Snapshot snapshot)
+{
+	EbLogScan  *scan = palloc0(sizeof(EbLogScan));
+
+	scan->next = first;
+	scan->last = last;
+	scan->snapshot = snapshot;
+	return scan;
+}
+
+/* Starts over with another range; cheap while it stays in one segment. */
+void
+eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last)
+{
+	scan->next = first;
+	scan->last = last;
+	if (scan->rel == NULL)
+		return;
+	if (first >= scan->segment.first && first < scan->segment.end)
+	{
+		ExecClearTuple(scan->slot);
+		rescan_index(scan);
+	}
+	else
+		close_segment(scan);
+}
+
+TupleTableSlot *
+eb_log_scan_next(EbLogScan *scan)
+{
+	for (;;)
+	{
+		if (scan->next > scan->last)
+			break;
+		if (scan->rel == NULL && !open_segment(scan))
+			break;
+		if (index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
+			return scan->slot;
+		scan->next = scan->segment.end;
+		if (scan->next <= scan->last)
+			close_segment(scan);	/* else keep it for a rescan */
+	}
+	return NULL;
+}
+
+void
+eb_log_scan_end(EbLogScan *scan)
+{
+	close_segment(scan);
+	if (scan->slot != NULL)
+		ExecDropSingleTupleTableSlot(scan->slot);
+	pfree(scan);
+}
+
+/* A visible row with this id in one segment, copied; NULL if there is none. */
+static TupleTableSlot *
+find_in_segment(EbSegment *segment, const pg_uuid_t *event_id, Snapshot snapshot)
+{
+	Relation	rel = eb_log_segment_open(segment, AccessShareLock);
+	Relation	index;
+	IndexScanDesc desc;
+	ScanKeyData key;
+	TupleTableSlot *slot;
+	TupleTableSlot *found = NULL;
+
+	if (rel == NULL)
+		return NULL;
+	index = index_open(segment->id_index, AccessShareLock);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	desc = eb_index_beginscan(rel, index, snapshot, 1);
+	index_rescan(desc, &key, 1, NULL, 0);
+	slot = MakeSingleTupleTableSlot(eb_log_tupdesc(), table_slot_callbacks(rel));
+	if (index_getnext_slot(desc, ForwardScanDirection, slot))
+	{
+		found = MakeSingleTupleTableSlot(eb_log_tupdesc(), &TTSOpsHeapTuple);
+		ExecCopySlot(found, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(desc);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/*
+ * Looks from the newest segment down to the one where the log stood when the id was
+ * made: an event is committed after its id is made.
+ */
+TupleTableSlot *
+eb_log_find(const pg_uuid_t *event_id, Snapshot snapshot)
+{
+	int64		floor = eb_log_offset_at(eb_uuid7_time(event_id) - ID_CLOCK_SLACK);
+	EbSegment	segment;
+
+	for (int i = eb_log_segment_count() - 1; eb_log_segment_nth(i, &segment); i--)
+	{
+		TupleTableSlot *slot;
+
+		if (segment.end <= floor)
+			break;
+		slot = find_in_segment(&segment, event_id, snapshot);
+		if (slot != NULL)
+			return slot;
+	}
+	return NULL;
+}
+
+/*
+ * The first key of a bigint index from either end, whether or not its row is
+ * visible or even still there; EB_NO_OFFSET if the index is empty.
+ */
+static int64
+extreme_key(Relation rel, Oid indexoid, ScanDirection direction)
+{
+	Relation	index = index_open(indexoid, AccessShareLock);
+	IndexScanDesc desc = eb_index_beginscan(rel, index, SnapshotAny, 0);
+	int64		key = EB_NO_OFFSET;
+	bool		isnull;
+
+	desc->xs_want_itup = true;
+	desc->ignore_killed_tuples = false;
+	index_rescan(desc, NULL, 0, NULL, 0);
+	if (index_getnext_tid(desc, direction) != NULL)
+		key = DatumGetInt64(index_getattr(desc->xs_itup, 1, desc->xs_itupdesc, &isnull));
+	index_endscan(desc);
+	index_close(index, NoLock);
+	return key;
+}
+
+static int64
+extreme_of_segment(EbSegment *segment, ScanDirection direction)
+{
+	Relation	rel = eb_log_segment_open(segment, AccessShareLock);
+	int64		offset;
+
+	if (rel == NULL)
+		return EB_NO_OFFSET;
+	offset = extreme_key(rel, segment->offset_index, direction);
+	table_close(rel, NoLock);
+	return offset;
+}
+
+int64
+eb_log_max_offset(void)
+{
+	EbSegment	segment;
+	int64		offset = EB_NO_OFFSET;
+
+	for (int i = eb_log_segment_count() - 1;
+		 offset == EB_NO_OFFSET && eb_log_segment_nth(i, &segment); i--)
+		offset = extreme_of_segment(&segment, BackwardScanDirection);
+	return offset;
+}
+
+int64
+eb_log_first_offset(void)
+{
+	EbSegment	segment;
+	int64		offset = EB_NO_OFFSET;
+
+	for (int i = 0; offset == EB_NO_OFFSET && eb_log_segment_nth(i, &segment); i++)
+		offset = extreme_of_segment(&segment, ForwardScanDirection);
+	return offset;
+}
+
+/* The last position in eventbus.progress, committed or not. */
+static int64
+last_position(void)
+{
+	Relation	rel = table_open(eb_catalog()->progress, AccessShareLock);
+	int64		position = extreme_key(rel, eb_catalog()->progress_position,
+									   BackwardScanDirection);
+
+	table_close(rel, NoLock);
+	return position;
+}
+
+/*
+ * After a restart the counter must be above every offset that anyone may have
+ * seen: above all on disk, committed or not, and above the relay's position.
+ * Nobody can reserve before, so nothing is being written while we look.
+ */
+EbDb *
+eb_log_sequencer(void)
+{
+	EbDb	   *db = eb_shmem_db();
+
+	if (!eb_sequencer_ready(db))
+	{
+		int64		highest = eb_log_max_offset();
+
+		eb_sequencer_start(db, Max(highest, last_position()) + 1);
+	}
+	return db;
+}
+
+/* The newest visible progress row's position; on a standby the safe offset. */
+static int64
+visible_position(Snapshot snapshot)
+{
+	Relation	rel = table_open(eb_catalog()->progress, AccessShareLock);
+	Relation	index = index_open(eb_catalog()->progress_position, AccessShareLock);
+	IndexScanDesc desc = eb_index_beginscan(rel, index, snapshot, 0);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	int64		position = EB_NO_OFFSET;
+	bool		isnull;
+
+	index_rescan(desc, NULL, 0, NULL, 0);
+	if (index_getnext_slot(desc, BackwardScanDirection, slot))
+		position = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(desc);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return position;
+}
+
+/*
+ * The order that decision 1 asks of every reader: safe offset first, snapshot
+ * second.  A standby has no sequencer; there the relay's position serves, whose
+ * commit follows that of every event at or below it.
+ */
+int64
+eb_log_safe_snapshot(Snapshot *snapshot)
+{
+	int64		safe = EB_NO_OFFSET;
+	bool		standby = RecoveryInProgress();
+
+	if (!standby)
+		safe = eb_sequencer_safe(eb_log_sequencer());
+	*snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (standby)
+		safe = visible_position(*snapshot);
+	return safe;
+}
+
+int64
+eb_log_offset_at(TimestampTz at)
+{
+	Relation	rel = table_open(eb_catalog()->progress, AccessShareLock);
+	Relation	index = index_open(eb_catalog()->progress_at, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	IndexScanDesc desc = eb_index_beginscan(rel, index, snapshot, 1);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	int64		offset;
+	ScanKeyData key;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE,
+				TimestampTzGetDatum(at));
+	index_rescan(desc, &key, 1, NULL, 0);
+	if (index_getnext_slot(desc, BackwardScanDirection, slot))
+		offset = DatumGetInt64(slot_getattr(slot, 1, &isnull)) + 1;
+	else
+		offset = Max(eb_log_first_offset(), EB_NO_OFFSET + 1);
+	ExecDropSingleTupleTableSlot(slot);
+	index_endscan(desc);
+	UnregisterSnapshot(snapshot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return offset;
+}
+
+void
+eb_log_event_datums(TupleTableSlot *slot, Datum *values, bool *nulls)
+{
+	static const uint8 columns[EB_EVENT_NATTS - 1] = {
+		EB_LOG_OFFSET, EB_LOG_EVENT_ID, EB_LOG_TYPE, EB_LOG_AGGREGATE_ID,
+		EB_LOG_PAYLOAD, EB_LOG_CORRELATION_ID, EB_LOG_CAUSATION_ID,
+		EB_LOG_HEADERS, EB_LOG_PRIORITY, EB_LOG_DELIVER_AT
+	};
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		values[i] = slot->tts_values[columns[i] - 1];
+		nulls[i] = slot->tts_isnull[columns[i] - 1];
+	}
+	values[EB_EVENT_NATTS - 1] =
+		TimestampTzGetDatum(eb_uuid7_time(DatumGetUUIDP(slot->tts_values[EB_LOG_EVENT_ID - 1])));
+	nulls[EB_EVENT_NATTS - 1] = false;
+}
