@@ -21,7 +21,9 @@ DATA = $(wildcard sql/eventbus--*--*.sql)
 NO_INSTALLCHECK = 1
 
 GIVEN_PG_CONFIG := $(PG_CONFIG)
-PG_CONFIG ?= pg_config
+ifeq ($(GIVEN_PG_CONFIG),)
+PG_CONFIG = pg_config
+endif
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
