@@ -35,4 +35,12 @@
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* PG 16 (afbfc029) replaced the ownership checks by kind of object. */
+#if PG_VERSION_NUM < 160000
+#define eb_database_ownercheck(dboid, roleid) pg_database_ownercheck((dboid), (roleid))
+#else
+#define eb_database_ownercheck(dboid, roleid) \
+	object_ownercheck(DatabaseRelationId, (dboid), (roleid))
+#endif
+
 #endif							/* EB_COMPAT_H */

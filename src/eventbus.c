@@ -8,7 +8,9 @@
 #include "miscadmin.h"
 
 #include "guc.h"
+#include "launcher.h"
 #include "shmem.h"
+#include "utility.h"
 
 PG_MODULE_MAGIC;
 
@@ -21,5 +23,9 @@ _PG_init(void)
 
 	/* Loaded late there is no shared memory; every entry point says so. */
 	if (process_shared_preload_libraries_in_progress)
+	{
 		eb_shmem_init();
+		eb_launcher_init();
+		eb_utility_init();
+	}
 }

@@ -63,9 +63,12 @@ reset_db(EbDb *db)
 	db->relay_state = EB_RELAY_UNKNOWN;
 	db->relay_pid = 0;
 	db->relay_procno = -1;
+	db->relay_started_at = 0;
 	db->relay_restart_at = 0;
 	db->relay_failures = 0;
+	db->relay_wanted = false;
 	db->holders = 0;
+	db->relay_error[0] = '\0';
 	pg_atomic_write_u32(&db->relay_sleeping, 0);
 	pg_atomic_write_u64(&db->routed, 0);
 	pg_atomic_write_u64(&db->passes, 0);

@@ -65,6 +65,21 @@ typedef enum EbRelayState
 	EB_RELAY_FAILED				/* waits for restart_at */
 } EbRelayState;
 
+/* A relay's last error, cut to this. */
+#define EB_RELAY_ERROR_LEN	160
+
+/*
+ * A database without a slot whose first relay is on its way: it gets a slot if
+ * the relay finds the extension.
+ */
+#define EB_PROBES			4
+
+typedef struct EbProbe
+{
+	Oid			dboid;			/* InvalidOid = free; directory lock */
+	EbRelayState state;			/* STARTING, ABSENT or FAILED; directory lock */
+} EbProbe;
+
 typedef struct EbDb
 {
 	/* changed under the directory lock, exclusive; stable for who is attached */
@@ -83,10 +98,15 @@ typedef struct EbDb
 	EbRelayState relay_state;
 	pid_t		relay_pid;		/* 0 = not running */
 	int			relay_procno;	/* -1 = not running */
+	TimestampTz relay_started_at;	/* of the running or the last relay */
 	TimestampTz relay_restart_at;
 	int			relay_failures; /* in a row */
+	bool		relay_wanted;	/* the extension was installed since the relay
+								 * was started, so what it saw may be old */
 	int			holders;		/* sessions that want the relay away (DROP
 								 * DATABASE and the like) */
+	char		relay_error[EB_RELAY_ERROR_LEN];	/* mutex; "" = none since the
+													 * relay was last healthy */
 
 	pg_atomic_uint32 relay_sleeping;	/* 1: an emitter must set its latch */
 	pg_atomic_uint64 routed;	/* the last committed pass' position */
@@ -114,6 +134,8 @@ typedef struct EbShmem
 	int			nbackends;
 	pid_t		launcher_pid;	/* directory lock */
 	int			launcher_procno;	/* directory lock; -1 = none */
+	bool		no_worker_slot; /* the last start failed; directory lock */
+	EbProbe		probes[EB_PROBES];
 	EbDb	   *dbs;
 	EbSubShared *subs;
 	EbBackend  *backends;
@@ -152,5 +174,36 @@ extern void eb_wait_end(void);
 extern void eb_wake_consumers(EbSubShared *sub, int n);
 extern void eb_wake_relay(EbDb *db);
 extern void eb_wake_launcher(void);
+
+/* shmem_worker.c: launcher, relays, and who wants a relay away */
+typedef struct EbRelayInfo
+{
+	bool		slotted;		/* the database has a slot */
+	EbRelayState state;
+	pid_t		pid;
+	TimestampTz started_at;
+	TimestampTz restart_at;
+	int			failures;
+	int			holders;
+	char		error[EB_RELAY_ERROR_LEN];
+} EbRelayInfo;
+
+extern void eb_shmem_launcher_attach(void);
+extern pid_t eb_shmem_launcher_pid(void);
+extern void eb_shmem_worker_slots(bool exhausted);
+extern int	eb_shmem_dboids(Oid *dboids);
+extern void eb_shmem_relay_read(Oid dboid, EbRelayInfo *info);
+extern bool eb_shmem_relay_starting(Oid dboid);
+extern void eb_shmem_relay_failed(Oid dboid, int failures, TimestampTz restart_at);
+extern void eb_shmem_relay_healthy(Oid dboid);
+extern bool eb_shmem_relay_claim(EbDb *db);
+extern void eb_shmem_relay_leaving(EbRelayState state);
+extern void eb_shmem_relay_absent(Oid dboid);
+extern bool eb_shmem_relay_error(Oid dboid, const char *message);
+extern void eb_shmem_probe_end(Oid dboid);
+extern bool eb_shmem_want(void);
+extern bool eb_shmem_hold(Oid dboid);
+extern void eb_shmem_unhold(Oid dboid);
+extern bool eb_shmem_relay_gone(Oid dboid, pid_t *pid);
 
 #endif							/* EB_SHMEM_H */

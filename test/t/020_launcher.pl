@@ -1,0 +1,80 @@
+# The launcher keeps one relay per database that has the extension.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = PostgreSQL::Test::Cluster->new('launcher');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'eventbus'\nmax_worker_processes = 24\n");
+$node->start;
+
+my $relays = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'eventbus relay'";
+
+sub relay_runs
+{
+	my ($db, $what) = @_;
+	my $start = time;
+	ok( $node->poll_query_until('postgres',
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eventbus relay' AND datname = '$db' AND state = 'idle'"),
+		$what);
+	return time - $start;
+}
+
+sub no_relay
+{
+	my ($db, $what) = @_;
+	ok( $node->poll_query_until('postgres',
+			"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'eventbus relay' AND datname = '$db'"),
+		$what);
+}
+
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eventbus launcher'"),
+	'the launcher runs');
+
+# Several databases at once.
+my @dbs = map { "bus$_" } 1 .. 5;
+$node->safe_psql('postgres', "CREATE DATABASE $_") for @dbs;
+$node->safe_psql($_, 'CREATE EXTENSION eventbus') for @dbs;
+my $created = time;
+relay_runs($_, "CREATE EXTENSION started a relay in $_") for @dbs;
+my $took = time - $created;
+cmp_ok($took, '<', 2, 'within a second or so');
+note sprintf('five relays %.2f s after the last CREATE EXTENSION', $took);
+is($node->safe_psql('postgres', $relays), 5, 'and none elsewhere');
+
+# One that is rolled back.
+$node->safe_psql('postgres', 'BEGIN; CREATE EXTENSION eventbus; ROLLBACK');
+no_relay('postgres', 'no relay after CREATE EXTENSION was rolled back');
+
+# DROP EXTENSION, and again CREATE EXTENSION.
+for my $round (1 .. 3)
+{
+	$node->safe_psql('bus1', 'DROP EXTENSION eventbus CASCADE');
+	no_relay('bus1', "DROP EXTENSION ended the relay, round $round");
+	$node->safe_psql('bus1', 'CREATE EXTENSION eventbus');
+	relay_runs('bus1', "CREATE EXTENSION brought it back, round $round");
+}
+$node->safe_psql('bus1', 'DROP EXTENSION eventbus; CREATE EXTENSION eventbus') for 1 .. 5;
+relay_runs('bus1', 'there is a relay after DROP and CREATE in quick succession');
+
+# The setting.
+$node->append_conf('postgresql.conf', 'eventbus.relay = off');
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT ($relays) = 0"), 'eventbus.relay = off ends the relays');
+$node->append_conf('postgresql.conf', 'eventbus.relay = on');
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT ($relays) = 5"), 'eventbus.relay = on starts them');
+
+# A restart finds them all.
+$node->restart;
+ok($node->poll_query_until('postgres', "SELECT ($relays) = 5"), 'all relays are back after a restart');
+unlike(slurp_file($node->logfile), qr/ (?:ERROR|WARNING|PANIC): /, 'nothing to complain about in the log');
+
+my $start = time;
+$node->stop('fast');
+cmp_ok(time - $start, '<', 5, 'a fast stop is fast');
+done_testing();
