@@ -31,7 +31,7 @@ COMMENT ON TABLE eventbus.seek IS 'positions asked for by eb_subscribe and eb_se
 
 -- The queue.  A row is a delivery: a batch of all the events from first_offset to last_offset, or, where that
 -- run has events of others, of the offsets listed (each as its distance from the one before, in base 128).
-CREATE SEQUENCE eventbus.delivery_number;
+CREATE SEQUENCE eventbus.delivery_number CACHE 32;
 CREATE TABLE eventbus.delivery (
     seq                bigint      NOT NULL,
     position           bigint      NOT NULL,

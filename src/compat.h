@@ -43,4 +43,14 @@
 	object_ownercheck(DatabaseRelationId, (dboid), (roleid))
 #endif
 
+/* PG 16 (19d8e230) made table_tuple_update tell which indexes to update. */
+#if PG_VERSION_NUM < 160000
+typedef bool EbUpdateIndexes;
+#define eb_indexes_need_update(u) (u)
+#else
+#include "access/tableam.h"
+typedef TU_UpdateIndexes EbUpdateIndexes;
+#define eb_indexes_need_update(u) ((u) != TU_None)
+#endif
+
 #endif							/* EB_COMPAT_H */

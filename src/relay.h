@@ -1,6 +1,6 @@
 /*
  * relay.h
- *	  One pass of the relay: from the log to deliveries.
+ *	  From the log to the queue: one bounded pass.
  */
 #ifndef EB_RELAY_H
 #define EB_RELAY_H
@@ -10,28 +10,22 @@
 typedef struct EbRelayPass
 {
 	int64		position;		/* every event up to here is routed */
-	int64		routed;			/* events seen in this pass */
+	int64		routed;			/* events put into deliveries by this pass */
 	bool		more;			/* there is more to do right away */
-	TimestampTz next_wanted;	/* a pass is due then even without a commit; 0 =
-								 * no need */
+	TimestampTz next_wanted;	/* run again by then even without a commit; 0 =
+								 * no such time */
 } EbRelayPass;
 
 /*
- * One bounded pass in the current transaction: routes committed events to
- * deliveries.  Errors propagate.
+ * Routes committed events to deliveries, in the current transaction.  Passes of
+ * all sessions exclude each other until the end of their transactions.
  */
 extern void eb_relay_pass(EbRelayPass *result);
 
-/*
- * After the pass' transaction has committed: publishes the position and wakes
- * the waiting consumers.
- */
+/* After the pass's transaction has committed: publish and wake consumers. */
 extern void eb_relay_committed(void);
 
-/*
- * Housekeeping about once a second, in transactions of its own: segments ahead,
- * dedup partitions, orphaned deliveries.
- */
+/* About once a second, in the current transaction: segments ahead, leftovers. */
 extern void eb_relay_maintain(void);
 
 #endif							/* EB_RELAY_H */

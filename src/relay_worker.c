@@ -94,6 +94,16 @@ make_pass(EbDb *db, EbRelayPass *pass)
 	return true;
 }
 
+static void
+maintain(void)
+{
+	eb_worker_begin("keeping house");
+	if (eb_worker_lock_extension())
+		eb_relay_maintain();
+	eb_worker_commit();
+	pgstat_report_stat(true);
+}
+
 /* Time that cannot be set, in microseconds. */
 static int64
 monotonic_us(void)
@@ -202,8 +212,7 @@ relay_loop(EbDb *db)
 		work = processor_us() - work;
 		if (maintained == 0 || started - maintained >= MAINTAIN_EVERY_US)
 		{
-			eb_relay_maintain();
-			pgstat_report_stat(true);
+			maintain();
 			maintained = started;
 		}
 		MemoryContextSwitchTo(context);

@@ -97,6 +97,7 @@ reset_sub(EbSubShared *sub, int db, int32 id)
 	pg_atomic_write_u64(&sub->acked, 0);
 	pg_atomic_write_u64(&sub->nacked, 0);
 	pg_atomic_write_u64(&sub->expired, 0);
+	pg_atomic_write_u64(&sub->filter_errors, 0);
 }
 
 static void
@@ -126,6 +127,7 @@ init_slots(void)
 		pg_atomic_init_u64(&sub->acked, 0);
 		pg_atomic_init_u64(&sub->nacked, 0);
 		pg_atomic_init_u64(&sub->expired, 0);
+		pg_atomic_init_u64(&sub->filter_errors, 0);
 		reset_sub(sub, -1, 0);
 	}
 	for (int i = 0; i < eb_shmem->nbackends; i++)

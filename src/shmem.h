@@ -54,6 +54,7 @@ typedef struct EbSubShared
 	pg_atomic_uint64 acked;
 	pg_atomic_uint64 nacked;
 	pg_atomic_uint64 expired;	/* leases taken over */
+	pg_atomic_uint64 filter_errors; /* evaluations that failed: no match */
 } EbSubShared;
 
 typedef enum EbRelayState
@@ -164,13 +165,13 @@ extern int64 eb_sequencer_next(EbDb *db);
 extern void eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy);
 extern void eb_lane_advance(EbSubShared *sub, int32 id, int lane,
 							const EbLane *seen, int64 head, int64 avail);
-extern void eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position);
+extern uint32 eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position);
 extern void eb_lane_due(EbSubShared *sub, int32 id, TimestampTz due);
 extern TimestampTz eb_lane_take_due(EbSubShared *sub, int32 id, TimestampTz now);
 extern TimestampTz eb_lane_next_due(EbSubShared *sub, int32 id);
 extern void eb_lane_rewind(EbSubShared *sub, int32 id);
-extern void eb_wait_begin(EbSubShared *sub);
-extern void eb_wait_end(void);
+extern bool eb_wait_begin(EbSubShared *sub);
+extern EbSubShared *eb_wait_end(void);
 extern void eb_wake_consumers(EbSubShared *sub, int n);
 extern void eb_wake_relay(EbDb *db);
 extern void eb_wake_launcher(void);

@@ -54,11 +54,12 @@ eb_lane_advance(EbSubShared *sub, int32 id, int lane,
 	SpinLockRelease(&sub->mutex);
 }
 
-/* A row at position became, or may become, takeable. */
-void
+/* A row at position became, or may become, takeable; returns the new generation. */
+uint32
 eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position)
 {
 	EbLane	   *l = &sub->lanes[lane];
+	uint32		generation;
 
 	SpinLockAcquire(&sub->mutex);
 	if (sub->id == id)
@@ -69,7 +70,9 @@ eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position)
 			l->avail = position;
 		l->generation++;
 	}
+	generation = l->generation;
 	SpinLockRelease(&sub->mutex);
+	return generation;
 }
 
 /* A lease ends, or an ordered retry is due, at that time. */
@@ -138,26 +141,43 @@ eb_lane_rewind(EbSubShared *sub, int32 id)
 	SpinLockRelease(&sub->mutex);
 }
 
-/* This process will sleep until sub has something; then look once more first. */
-void
+/*
+ * This process will sleep until sub has something.  True if it was not a waiter
+ * before: then it must look once more, since what came earlier woke nobody.
+ */
+bool
 eb_wait_begin(EbSubShared *sub)
 {
 	EbBackend  *me = &eb_shmem->backends[MyProcNumber];
+	uint32		slot = (uint32) (sub - eb_shmem->subs) + 1;
 
-	Assert(pg_atomic_read_u32(&me->waiting_for) == 0);
-	pg_atomic_write_u32(&me->waiting_for, (uint32) (sub - eb_shmem->subs) + 1);
+	if (pg_atomic_read_u32(&me->waiting_for) == slot)
+		return false;
+	(void) eb_wait_end();
+	pg_atomic_write_u32(&me->waiting_for, slot);
 	pg_atomic_fetch_add_u32(&sub->waiters, 1);
+	pg_memory_barrier();
+	return true;
 }
 
-/* Ends the wait, if there is one; safe in an exit or abort callback. */
-void
+/*
+ * Ends the wait, if there is one, and returns what was waited for, or NULL.  Safe
+ * in an exit or abort callback.
+ */
+EbSubShared *
 eb_wait_end(void)
 {
-	EbBackend  *me = &eb_shmem->backends[MyProcNumber];
-	uint32		slot = pg_atomic_exchange_u32(&me->waiting_for, 0);
+	EbBackend  *me;
+	uint32		slot;
 
-	if (slot != 0)
-		pg_atomic_fetch_sub_u32(&eb_shmem->subs[slot - 1].waiters, 1);
+	if (eb_shmem == NULL || MyProc == NULL)
+		return NULL;
+	me = &eb_shmem->backends[MyProcNumber];
+	if (pg_atomic_read_u32(&me->waiting_for) == 0)
+		return NULL;
+	slot = pg_atomic_exchange_u32(&me->waiting_for, 0);
+	pg_atomic_fetch_sub_u32(&eb_shmem->subs[slot - 1].waiters, 1);
+	return &eb_shmem->subs[slot - 1];
 }
 
 /* Sets the latch of up to n processes that wait for sub. */

@@ -1,0 +1,31 @@
+/*
+ * progress.h
+ *	  eventbus.progress and eventbus.seek: how far the relay has come.
+ */
+#ifndef EB_PROGRESS_H
+#define EB_PROGRESS_H
+
+#include "nodes/pg_list.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+
+/* A subscription that does not go with the others. */
+typedef struct EbCursor
+{
+	int32		subscription_id;
+	int64		position;
+	bool		clear;			/* of a seek: drop what is queued first */
+} EbCursor;
+
+typedef struct EbProgress
+{
+	int64		position;
+	TimestampTz at;				/* 0 = no row yet */
+	List	   *cursors;		/* of EbCursor */
+} EbProgress;
+
+extern void eb_progress_read(EbProgress *progress, Snapshot snapshot);
+extern void eb_progress_write(const EbProgress *progress);
+extern List *eb_progress_take_seeks(Snapshot snapshot);
+
+#endif							/* EB_PROGRESS_H */

@@ -1,0 +1,110 @@
+/*
+ * queue.h
+ *	  eventbus.delivery: rows in memory, row operations, claiming, settling.
+ *
+ * Nobody else opens the table.  src/README.md draws the states of a delivery.
+ */
+#ifndef EB_QUEUE_H
+#define EB_QUEUE_H
+
+#include "access/tableam.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#include "subscription.h"
+
+/* Columns of eventbus.delivery. */
+enum
+{
+	EB_QUEUE_SEQ = 1,
+	EB_QUEUE_POSITION,
+	EB_QUEUE_SUBSCRIPTION,
+	EB_QUEUE_LANE,
+	EB_QUEUE_TOKEN,
+	EB_QUEUE_FIRST_OFFSET,
+	EB_QUEUE_LAST_OFFSET,
+	EB_QUEUE_LEASE_UNTIL,
+	EB_QUEUE_DUE_AT,
+	EB_QUEUE_FIRST_DELIVERED_AT,
+	EB_QUEUE_EVENTS,
+	EB_QUEUE_ATTEMPT,
+	EB_QUEUE_REPLAYED,
+	EB_QUEUE_CONSUMER,
+	EB_QUEUE_OFFSETS,
+	EB_QUEUE_HISTORY,
+	EB_QUEUE_NATTS = EB_QUEUE_HISTORY
+};
+
+/* One delivery.  Pointers live in the context that was current at decoding. */
+typedef struct EbDelivery
+{
+	ItemPointerData tid;
+	int64		seq;
+	int64		position;		/* order in the lane: first offset, or due time */
+	int32		subscription_id;
+	int16		lane;
+	uint16		token;			/* changes with every lease */
+	int64		first_offset;
+	int64		last_offset;
+	TimestampTz lease_until;	/* 0 = not leased */
+	TimestampTz due_at;			/* 0 = at once */
+	TimestampTz first_delivered_at; /* 0 = never yet */
+	int32		events;
+	int32		attempt;		/* leases so far */
+	bool		replayed;
+	char	   *consumer;		/* NULL = none yet */
+	int64	   *offsets;		/* NULL = every event from first to last */
+	Jsonb	   *history;		/* NULL = no failure yet */
+} EbDelivery;
+
+/* The opened table; Init/Free pair. */
+typedef struct EbQueue
+{
+	Relation	rel;
+	Relation	index_seq;
+	Relation	index_lane;
+	IndexInfo  *info_seq;
+	IndexInfo  *info_lane;
+	TupleTableSlot *slot;		/* for writing */
+} EbQueue;
+
+/* A receipt is the delivery's number and the token of the lease. */
+#define eb_receipt(d)			((int64) (((uint64) (d)->seq << 16) | (d)->token))
+#define eb_receipt_seq(r)		((int64) ((uint64) (r) >> 16))
+#define eb_receipt_token(r)		((uint16) ((r) & 0xFFFF))
+
+/* queue.c: rows */
+extern EbQueue *eb_queue_open(LOCKMODE lockmode);
+extern void eb_queue_close(EbQueue *queue);
+extern void eb_queue_decode(TupleTableSlot *slot, EbDelivery *d);
+extern void eb_queue_insert(EbQueue *queue, EbDelivery *d);
+extern TM_Result eb_queue_update(EbQueue *queue, EbDelivery *d, bool wait);
+extern TM_Result eb_queue_delete(EbQueue *queue, EbDelivery *d, bool wait);
+extern int	eb_queue_clear(EbQueue *queue, int32 subscription_id);
+extern bool eb_queue_find(EbQueue *queue, int64 seq, EbDelivery *d);
+extern int64 *eb_queue_offsets(const EbDelivery *d, int *n);
+extern void eb_queue_set_offsets(EbDelivery *d, const int64 *offsets, int n);
+
+/* queue_claim.c: leasing what is available */
+typedef struct EbClaim
+{
+	EbSubscription *sub;
+	int			max_events;
+	int64		lease;			/* us */
+	TimestampTz now;
+	int			taken;			/* events so far */
+	List	   *deliveries;		/* of EbDelivery, leased */
+} EbClaim;
+
+extern void eb_queue_claim(EbQueue *queue, EbClaim *claim);
+
+/* queue_xact.c: what a rollback or a commit makes takeable */
+extern void eb_queue_claimed(EbSubShared *shared, const EbDelivery *d);
+extern void eb_queue_released(EbSubShared *shared, const EbDelivery *d);
+extern void eb_queue_xact_init(void);
+
+#endif							/* EB_QUEUE_H */

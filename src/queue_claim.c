@@ -1,0 +1,354 @@
+/*
+ * queue_claim.c
+ *	  Leasing what is available in a subscription's lanes.
+ *
+ * Rows are visited in the order of the lane, from its hint on, under a dirty
+ * snapshot: it shows every row that is not dead, with who is at work on it, and
+ * that is just what a hint may be derived from.  Taking a row is an update that
+ * does not wait: who comes second goes on (SKIP LOCKED).
+ *
+ * An ordered lane hands out its first live row or nothing.  The scan may see a
+ * row dead whose successors in the same place (a split) it has passed already;
+ * their insertion has counted the lane's generation up before the row died, so
+ * comparing generations after the look and before the take keeps the order.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "queue.h"
+
+#define ORDERED_RETRIES 3
+
+/* A row that somebody is at work on is looked at again after this time. */
+#define LOCKED_RECHECK	USECS_PER_SEC
+
+typedef enum Verdict
+{
+	VERDICT_TAKE,
+	VERDICT_UNCOMMITTED,		/* being inserted by somebody else */
+	VERDICT_TAKEN,				/* leased, locked, or not due */
+	VERDICT_LATER				/* delayed lane: this and all after it */
+} Verdict;
+
+typedef struct LaneScan
+{
+	EbQueue    *queue;
+	EbClaim    *claim;
+	int			lane;
+	EbLane		seen;			/* hints at the start */
+	int64		head;			/* first live row, EB_LANE_EMPTY if none */
+	int64		avail;			/* first row that may be taken, likewise */
+	SnapshotData dirty;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} LaneScan;
+
+static char *
+consumer_name(void)
+{
+	return psprintf("%s/%d", application_name && application_name[0] ? application_name : "-",
+					MyProcPid);
+}
+
+static void
+scan_begin(LaneScan *s, int64 from)
+{
+	ScanKeyData keys[3];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(s->claim->sub->id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(s->lane));
+	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from));
+	InitDirtySnapshot(s->dirty);
+	s->slot = table_slot_create(s->queue->rel, NULL);
+	s->scan = eb_index_beginscan(s->queue->rel, s->queue->index_lane, &s->dirty, 3);
+	index_rescan(s->scan, keys, 3, NULL, 0);
+	s->head = s->avail = EB_LANE_EMPTY;
+}
+
+static void
+scan_end(LaneScan *s)
+{
+	index_endscan(s->scan);
+	ExecDropSingleTupleTableSlot(s->slot);
+}
+
+/* Looks at the row in the slot. */
+static Verdict
+judge(LaneScan *s, EbDelivery *d)
+{
+	EbClaim    *claim = s->claim;
+	bool		inserting = TransactionIdIsValid(s->dirty.xmin);
+	bool		locked = TransactionIdIsValid(s->dirty.xmax);
+
+	eb_queue_decode(s->slot, d);
+	if (inserting)
+		return VERDICT_UNCOMMITTED;
+	if (locked)
+	{
+		eb_lane_due(claim->sub->shared, claim->sub->id,
+					Max(d->lease_until, claim->now + LOCKED_RECHECK));
+		return VERDICT_TAKEN;
+	}
+	if (d->lease_until > claim->now)
+	{
+		eb_lane_due(claim->sub->shared, claim->sub->id, d->lease_until);
+		return VERDICT_TAKEN;
+	}
+	if (s->lane == EB_LANE_DELAYED && d->position > claim->now)
+		return VERDICT_LATER;
+	if (d->due_at > claim->now)
+	{
+		eb_lane_due(claim->sub->shared, claim->sub->id, d->due_at);
+		return VERDICT_TAKEN;
+	}
+	return VERDICT_TAKE;
+}
+
+/* Stamps the lease on d, as it is in memory. */
+static void
+stamp(EbClaim *claim, EbDelivery *d)
+{
+	d->token++;
+	d->attempt++;
+	d->lease_until = claim->now + claim->lease;
+	d->consumer = consumer_name();
+	if (d->first_delivered_at == 0)
+		d->first_delivered_at = claim->now;
+}
+
+static void
+took(LaneScan *s, EbDelivery *d)
+{
+	EbClaim    *claim = s->claim;
+	EbDelivery *copy = palloc(sizeof(EbDelivery));
+
+	*copy = *d;
+	claim->deliveries = lappend(claim->deliveries, copy);
+	claim->taken += d->events;
+	eb_lane_due(claim->sub->shared, claim->sub->id, d->lease_until);
+	eb_queue_claimed(claim->sub->shared, d);
+}
+
+/*
+ * Tells the others of a row that we put into the lane.  If nobody else has done
+ * so since this scan began, the scan may still advance the hints.
+ */
+static void
+announce(LaneScan *s, const EbDelivery *d)
+{
+	uint32		generation = eb_lane_lower(s->claim->sub->shared, d->subscription_id,
+										   d->lane, d->position);
+
+	if (generation == s->seen.generation + 1)
+		s->seen.generation = generation;
+}
+
+/* Puts a part that nobody takes now back as a row of its own. */
+static void
+put_back(LaneScan *s, const EbDelivery *from, const int64 *offsets, int n)
+{
+	EbDelivery	rest = *from;
+
+	eb_queue_set_offsets(&rest, offsets, n);
+	rest.lease_until = 0;
+	rest.consumer = NULL;
+	if (rest.lane != EB_LANE_DELAYED)
+		rest.position = rest.first_offset;
+	eb_queue_insert(s->queue, &rest);
+	announce(s, &rest);
+	s->avail = Min(s->avail, rest.position);
+}
+
+/* Takes the first n events of d, a fresh delivery of more, and puts back the rest. */
+static bool
+take_part(LaneScan *s, EbDelivery *d, int n)
+{
+	EbDelivery	whole = *d;
+	int			total;
+	int64	   *offsets = eb_queue_offsets(d, &total);
+
+	if (total > n)
+		eb_queue_set_offsets(d, offsets, n);
+	stamp(s->claim, d);
+	if (eb_queue_update(s->queue, d, false) != TM_Ok)
+		return false;
+	if (total > n)
+		put_back(s, &whole, offsets + n, total - n);
+	took(s, d);
+	return true;
+}
+
+/*
+ * Takes up to n events of d, which has failed before, each as a delivery of its
+ * own, so that one poisonous event cannot spend its neighbours' attempts.
+ */
+static bool
+take_singly(LaneScan *s, EbDelivery *d, int n)
+{
+	int			total;
+	int64	   *offsets = eb_queue_offsets(d, &total);
+
+	if (eb_queue_delete(s->queue, d, false) != TM_Ok)
+		return false;
+	for (int i = 0; i < Min(n, total); i++)
+	{
+		EbDelivery	single = *d;
+
+		eb_queue_set_offsets(&single, &offsets[i], 1);
+		if (single.lane != EB_LANE_DELAYED)
+			single.position = single.first_offset;
+		stamp(s->claim, &single);
+		eb_queue_insert(s->queue, &single);
+		announce(s, &single);
+		took(s, &single);
+	}
+	if (total > n)
+		put_back(s, d, offsets + n, total - n);
+	return true;
+}
+
+/* Takes d or what may be taken of it; false if somebody else was faster. */
+static bool
+take(LaneScan *s, EbDelivery *d)
+{
+	int			room = s->claim->max_events - s->claim->taken;
+
+	if (d->lease_until != 0)
+		pg_atomic_fetch_add_u64(&s->claim->sub->shared->expired, d->events);
+	if (d->attempt > 0 && d->events > 1)
+		return take_singly(s, d, s->claim->sub->ordered ? 1 : room);
+	if (d->events > room)
+		return take_part(s, d, room);
+	stamp(s->claim, d);
+	if (eb_queue_update(s->queue, d, false) != TM_Ok)
+		return false;
+	took(s, d);
+	return true;
+}
+
+/* A lane without an order between its rows. */
+static void
+claim_unordered(LaneScan *s)
+{
+	bool		from_head = (s->seen.avail <= s->seen.head);
+	EbDelivery	d;
+
+	scan_begin(s, s->seen.avail);
+	while (index_getnext_slot(s->scan, ForwardScanDirection, s->slot))
+	{
+		Verdict		verdict;
+
+		CHECK_FOR_INTERRUPTS();
+		verdict = judge(s, &d);
+		s->head = Min(s->head, d.position);
+		if (verdict == VERDICT_UNCOMMITTED)
+			s->avail = Min(s->avail, d.position);
+		else if (verdict == VERDICT_LATER ||
+				 (verdict == VERDICT_TAKE && s->claim->taken >= s->claim->max_events))
+		{
+			s->avail = Min(s->avail, d.position);
+			break;
+		}
+		else if (verdict == VERDICT_TAKE)
+			(void) take(s, &d);
+	}
+	scan_end(s);
+	eb_lane_advance(s->claim->sub->shared, s->claim->sub->id, s->lane, &s->seen,
+					from_head ? s->head : s->seen.head, s->avail);
+}
+
+/*
+ * A lane in strict order: its first live row, if that may be taken.  Afterwards
+ * nothing of the lane may be taken until something is released there.
+ */
+static void
+claim_ordered(LaneScan *s)
+{
+	EbDelivery	d;
+
+	for (int i = 0; i < ORDERED_RETRIES; i++)
+	{
+		EbLane		now;
+		Verdict		verdict = VERDICT_TAKEN;
+
+		scan_begin(s, s->seen.head);
+		if (index_getnext_slot(s->scan, ForwardScanDirection, s->slot))
+		{
+			verdict = judge(s, &d);
+			s->head = d.position;
+		}
+		scan_end(s);
+		eb_lane_read(s->claim->sub->shared, s->claim->sub->id, s->lane, &now);
+		if (now.generation != s->seen.generation)
+		{
+			s->seen = now;
+			continue;
+		}
+		eb_lane_advance(s->claim->sub->shared, s->claim->sub->id, s->lane, &s->seen,
+						s->head, verdict == VERDICT_UNCOMMITTED ? s->head : EB_LANE_EMPTY);
+		if (verdict == VERDICT_TAKE)
+			(void) take(s, &d);
+		return;
+	}
+	/* The lane is busy: the hints still say that something may be there. */
+}
+
+static void
+claim_lane(EbQueue *queue, EbClaim *claim, int lane)
+{
+	LaneScan	s = {.queue = queue, .claim = claim, .lane = lane};
+
+	if (claim->taken >= claim->max_events)
+		return;
+	eb_lane_read(claim->sub->shared, claim->sub->id, lane, &s.seen);
+	if (s.seen.avail == EB_LANE_EMPTY ||
+		(lane == EB_LANE_DELAYED && s.seen.avail > claim->now))
+		return;
+	if (lane >= EB_LANE_ORDERED)
+		claim_ordered(&s);
+	else
+		claim_unordered(&s);
+}
+
+/*
+ * Leases up to claim->max_events events and lists their deliveries.  Allocates in
+ * the current context.  What it leaves for lack of room keeps its hints, and the
+ * due times are looked at anew by the next call.
+ */
+void
+eb_queue_claim(EbQueue *queue, EbClaim *claim)
+{
+	static uint32 turn = 0;
+	EbSubscription *sub = claim->sub;
+	bool		rescan = eb_lane_take_due(sub->shared, sub->id, claim->now) <= claim->now;
+
+	if (claim->max_events <= claim->taken)
+		return;
+	claim_lane(queue, claim, EB_LANE_DELAYED);
+	for (int lane = 0; lane < EB_LANE_PRIORITIES; lane++)
+		claim_lane(queue, claim, lane);
+	if (sub->ordered)
+	{
+		turn++;
+		for (int i = 0; i < EB_ORDERED_LANES; i++)
+			claim_lane(queue, claim, EB_LANE_ORDERED + (turn + i) % EB_ORDERED_LANES);
+	}
+
+	/* Lanes that a full claim did not reach may hold something due. */
+	if (rescan && claim->taken >= claim->max_events)
+		eb_lane_due(sub->shared, sub->id, claim->now);
+	if (claim->taken > 0)
+	{
+		pg_atomic_fetch_add_u64(&sub->shared->fetched, claim->taken);
+		CommandCounterIncrement();
+	}
+}

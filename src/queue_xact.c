@@ -1,0 +1,126 @@
+/*
+ * queue_xact.c
+ *	  What the end of a transaction makes takeable.
+ *
+ * A lease that is rolled back, and in an ordered lane a settled delivery that is
+ * committed, let somebody else go on: the lane's hint is lowered after the
+ * transaction left the proc array, and a waiting consumer is woken.  A rolled
+ * back savepoint lowers everything that the transaction has leased so far: hints
+ * may err downwards.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+
+#include "queue.h"
+
+typedef struct Touched
+{
+	EbSubShared *shared;
+	int32		id;
+	int16		lane;
+	int64		position;		/* the lowest */
+	bool		on_commit;		/* settled: matters at commit, too */
+	struct Touched *next;
+} Touched;
+
+static Touched *touched = NULL; /* in TopTransactionContext */
+
+static void
+touch(EbSubShared *shared, const EbDelivery *d, bool on_commit)
+{
+	Touched    *t;
+
+	for (t = touched; t != NULL; t = t->next)
+		if (t->shared == shared && t->id == d->subscription_id && t->lane == d->lane)
+			break;
+	if (t == NULL)
+	{
+		t = MemoryContextAlloc(TopTransactionContext, sizeof(Touched));
+		t->shared = shared;
+		t->id = d->subscription_id;
+		t->lane = d->lane;
+		t->position = d->position;
+		t->on_commit = false;
+		t->next = touched;
+		touched = t;
+	}
+	t->position = Min(t->position, d->position);
+	t->on_commit |= on_commit;
+}
+
+/* This transaction leased d: if it rolls back, d is takeable again. */
+void
+eb_queue_claimed(EbSubShared *shared, const EbDelivery *d)
+{
+	touch(shared, d, false);
+}
+
+/* This transaction settled or released d: at its end something is takeable. */
+void
+eb_queue_released(EbSubShared *shared, const EbDelivery *d)
+{
+	touch(shared, d, true);
+}
+
+static void
+lower_all(bool commit)
+{
+	for (Touched *t = touched; t != NULL; t = t->next)
+	{
+		if (commit && !t->on_commit)
+			continue;
+		eb_lane_lower(t->shared, t->id, t->lane, t->position);
+		eb_wake_consumers(t->shared, 1);
+	}
+}
+
+/* A sleeper that goes away may have swallowed a wake-up: pass it on. */
+static void
+stop_waiting(void)
+{
+	EbSubShared *sub = eb_wait_end();
+
+	if (sub != NULL)
+		eb_wake_consumers(sub, 1);
+}
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+			lower_all(true);
+			touched = NULL;
+			break;
+		case XACT_EVENT_ABORT:
+			stop_waiting();
+			lower_all(false);
+			touched = NULL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+			   SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		stop_waiting();
+		lower_all(false);
+	}
+}
+
+/* Registers the callbacks; once, from _PG_init. */
+void
+eb_queue_xact_init(void)
+{
+	RegisterXactCallback(at_xact_end, NULL);
+	RegisterSubXactCallback(at_subxact_end, NULL);
+}

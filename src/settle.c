@@ -1,0 +1,170 @@
+/*
+ * settle.c
+ *	  A receipt's way back: find its delivery, check the lease, pick the events.
+ *
+ * A receipt is fenced: its token must be that of the row's current lease.  Who
+ * comes second at one row waits for the first's outcome in the row operation
+ * itself, and then finds the row gone or changed: the receipt is stale.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+
+#include "log.h"
+#include "settle.h"
+
+/* Errors with 55000: the lease of this receipt is over. */
+void
+eb_settle_stale(int64 receipt)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("receipt " INT64_FORMAT " is stale", receipt),
+			 errdetail("Its delivery was settled, or its lease ran out and another consumer took it over."),
+			 errhint("Fetch again; use a longer lease or eb_extend if the work takes longer than the lease.")));
+}
+
+/* Finds the delivery of a receipt and checks the caller's right to it. */
+void
+eb_settle_open(EbSettle *settle, int64 receipt)
+{
+	EbDelivery *d = &settle->delivery;
+
+	memset(settle, 0, sizeof(EbSettle));
+	settle->queue = eb_queue_open(RowExclusiveLock);
+	if (!eb_queue_find(settle->queue, eb_receipt_seq(receipt), d))
+		eb_settle_stale(receipt);
+	settle->sub = eb_subscription_by_id(d->subscription_id);
+	if (settle->sub == NULL)
+		eb_settle_stale(receipt);	/* unsubscribed */
+	eb_subscription_check_consumer(settle->sub);
+	if (d->token != eb_receipt_token(receipt) || d->lease_until == 0)
+		eb_settle_stale(receipt);
+}
+
+void
+eb_settle_close(EbSettle *settle)
+{
+	eb_queue_close(settle->queue);
+}
+
+static int
+compare_uuid(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/* The ids of an array argument, sorted; errors with 22023 for a NULL among them. */
+static pg_uuid_t *
+sorted_ids(ArrayType *array, int *n)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	pg_uuid_t  *ids;
+
+	deconstruct_array(array, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elems, &nulls, n);
+	ids = palloc(sizeof(pg_uuid_t) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event_ids must not contain nulls"),
+					 errhint("Leave event_ids out to mean the whole delivery.")));
+		ids[i] = *DatumGetUUIDP(elems[i]);
+	}
+	qsort(ids, *n, sizeof(pg_uuid_t), compare_uuid);
+	return ids;
+}
+
+static void
+not_among(const pg_uuid_t *id, const EbDelivery *d)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("event %s is not among the events of receipt " INT64_FORMAT,
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))),
+					eb_receipt(d)),
+			 errhint("It was settled already, or belongs to another delivery.")));
+}
+
+/*
+ * Splits the delivery's events into those with the given ids and the others; all
+ * are chosen if event_ids is NULL.
+ */
+void
+eb_settle_choose(EbSettle *settle, ArrayType *event_ids)
+{
+	EbDelivery *d = &settle->delivery;
+	int			nids;
+	pg_uuid_t  *ids;
+	bool	   *found;
+	int			n;
+	int64	   *offsets = eb_queue_offsets(d, &n);
+	EbLogScan  *scan = NULL;
+	Snapshot	snapshot;
+
+	if (event_ids == NULL)
+	{
+		settle->chosen = offsets;
+		settle->nchosen = n;
+		return;
+	}
+	ids = sorted_ids(event_ids, &nids);
+	found = palloc0(Max(nids, 1) * sizeof(bool));
+	settle->chosen = palloc(Max(n, 1) * sizeof(int64));
+	settle->others = palloc(Max(n, 1) * sizeof(int64));
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = eb_log_scan_begin(d->first_offset, d->last_offset, snapshot);
+	for (int i = 0; i < n; i++)
+	{
+		TupleTableSlot *slot;
+		pg_uuid_t  *hit = NULL;
+		bool		isnull;
+
+		if (d->offsets != NULL)
+			eb_log_scan_rescan(scan, offsets[i], offsets[i]);
+		slot = eb_log_scan_next(scan);
+		if (slot != NULL)
+			hit = bsearch(DatumGetUUIDP(slot_getattr(slot, EB_LOG_EVENT_ID, &isnull)),
+						  ids, nids, sizeof(pg_uuid_t), compare_uuid);
+		if (hit != NULL)
+		{
+			found[hit - ids] = true;
+			settle->chosen[settle->nchosen++] = offsets[i];
+		}
+		else
+			settle->others[settle->nothers++] = offsets[i];
+	}
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	for (int i = 0; i < nids; i++)
+		if (!found[i] && (i == 0 || compare_uuid(&ids[i], &ids[i - 1]) != 0))
+			not_among(&ids[i], d);
+}
+
+/* Takes the chosen events out of the delivery; the others stay as leased. */
+void
+eb_settle_remove_chosen(EbSettle *settle)
+{
+	EbDelivery *d = &settle->delivery;
+	int64		receipt = eb_receipt(d);
+
+	if (settle->nothers == 0)
+	{
+		if (eb_queue_delete(settle->queue, d, true) != TM_Ok)
+			eb_settle_stale(receipt);
+		if (d->lane >= EB_LANE_ORDERED)
+			eb_queue_released(settle->sub->shared, d);
+	}
+	else if (settle->nchosen > 0)
+	{
+		eb_queue_set_offsets(d, settle->others, settle->nothers);
+		if (eb_queue_update(settle->queue, d, true) != TM_Ok)
+			eb_settle_stale(receipt);
+	}
+}

@@ -1,0 +1,454 @@
+/*
+ * subscribe.c
+ *	  eb_subscribe and its kin: the SQL side of managing subscriptions.
+ *
+ * The tables are changed through SPI as the extension's owner; what the caller
+ * may do is decided here first.  A subscription begins at the last offset that
+ * was reserved when eb_subscribe was called: all that commits later is for it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonpath.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "duration.h"
+#include "eventbus.h"
+#include "log.h"
+#include "subscription.h"
+
+PG_FUNCTION_INFO_V1(eventbus_subscribe);
+PG_FUNCTION_INFO_V1(eventbus_unsubscribe);
+PG_FUNCTION_INFO_V1(eventbus_pause);
+PG_FUNCTION_INFO_V1(eventbus_resume);
+PG_FUNCTION_INFO_V1(eventbus_seek);
+PG_FUNCTION_INFO_V1(eventbus_subscription_changed);
+
+/* Arguments of eb_subscribe. */
+enum
+{
+	ARG_NAME,
+	ARG_TOPICS,
+	ARG_FILTER,
+	ARG_FROM_OFFSET,
+	ARG_FROM_TIME,
+	ARG_DURABLE,
+	ARG_ORDERING,
+	ARG_BATCH_SIZE,
+	ARG_BATCH_WINDOW,
+	ARG_LEASE,
+	ARG_MAX_ATTEMPTS,
+	ARG_BACKOFF,
+	ARG_BACKOFF_MAX,
+	ARG_DLQ_REPLAY_AFTER,
+	ARG_DLQ_REPLAY_MAX
+};
+
+#define BATCH_SIZE_MAX 10000
+
+static void
+require_writable(const char *what)
+{
+	PreventCommandDuringRecovery(what);
+	PreventCommandIfReadOnly(what);
+	PreventCommandIfParallelMode(what);
+}
+
+/* The name argument, checked; errors with 22023. */
+static char *
+get_name(FunctionCallInfo fcinfo)
+{
+	char	   *name;
+	int			len;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("subscription name must not be null"),
+				 errhint("Pass the name of the subscription.")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	len = strlen(name);
+	if (len == 0 || len > EB_SUBSCRIPTION_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("subscription name must have 1 to %d bytes, not %d",
+						EB_SUBSCRIPTION_NAME_MAX, len),
+				 errhint("Choose a shorter name, for example projection.")));
+	for (int i = 0; i < len; i++)
+		if ((unsigned char) name[i] < ' ' || name[i] == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("subscription name contains a control character"),
+					 errhint("Use letters, digits and punctuation.")));
+	return name;
+}
+
+static void
+require_argument(FunctionCallInfo fcinfo, int arg, const char *argument)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be null", argument),
+				 errhint("Leave the argument out to get its default.")));
+}
+
+static void
+check_interval(FunctionCallInfo fcinfo, int arg, const char *argument, int64 min)
+{
+	require_argument(fcinfo, arg, argument);
+	(void) eb_duration_us(PG_GETARG_INTERVAL_P(arg), argument, min);
+}
+
+static void
+check_count(FunctionCallInfo fcinfo, int arg, const char *argument, int min, int max)
+{
+	int32		n;
+
+	require_argument(fcinfo, arg, argument);
+	n = PG_GETARG_INT32(arg);
+	if (n < min || n > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between %d and %d, not %d", argument, min, max, n),
+				 errhint("Pass a value in that range or leave the argument out.")));
+}
+
+static void
+check_topics(FunctionCallInfo fcinfo)
+{
+	ArrayType  *array;
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	const char **patterns;
+
+	require_argument(fcinfo, ARG_TOPICS, "topics");
+	array = PG_GETARG_ARRAYTYPE_P(ARG_TOPICS);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
+	patterns = palloc(sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
+	(void) eb_topic_compile(n, patterns);
+}
+
+static void
+check_ordering(FunctionCallInfo fcinfo)
+{
+	char	   *ordering;
+
+	require_argument(fcinfo, ARG_ORDERING, "ordering");
+	ordering = text_to_cstring(PG_GETARG_TEXT_PP(ARG_ORDERING));
+	if (strcmp(ordering, "none") != 0 && strcmp(ordering, "aggregate") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown ordering \"%s\"", ordering),
+				 errhint("Use 'none' or 'aggregate'.")));
+}
+
+/*
+ * Where to begin, as the last offset that is not wanted.  from_offset and
+ * from_time exclude each other; without either it is "from now on".
+ */
+static int64
+start_position(FunctionCallInfo fcinfo, int offset_arg, int time_arg, bool *given)
+{
+	EbDb	   *db = eb_log_sequencer();
+
+	*given = true;
+	if (!PG_ARGISNULL(offset_arg) && !PG_ARGISNULL(time_arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an offset and a time exclude each other"),
+				 errhint("Pass one of the two.")));
+	if (!PG_ARGISNULL(offset_arg))
+	{
+		int64		offset = PG_GETARG_INT64(offset_arg);
+
+		if (offset < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("offset must not be negative"),
+					 errhint("Offsets begin at 1; 0 means from the beginning.")));
+		return offset == 0 ? 0 : offset - 1;
+	}
+	if (!PG_ARGISNULL(time_arg))
+		return eb_log_offset_at(PG_GETARG_TIMESTAMPTZ(time_arg)) - 1;
+	*given = false;
+	return eb_sequencer_next(db) - 1;
+}
+
+static void
+check_subscribe(FunctionCallInfo fcinfo)
+{
+	check_topics(fcinfo);
+	if (!PG_ARGISNULL(ARG_FILTER))
+		(void) eb_filter_compile(PG_GETARG_JSONPATH_P(ARG_FILTER));
+	require_argument(fcinfo, ARG_DURABLE, "durable");
+	check_ordering(fcinfo);
+	check_count(fcinfo, ARG_BATCH_SIZE, "batch_size", 1, BATCH_SIZE_MAX);
+	check_interval(fcinfo, ARG_BATCH_WINDOW, "batch_window", 0);
+	check_interval(fcinfo, ARG_LEASE, "lease", 1);
+	check_count(fcinfo, ARG_MAX_ATTEMPTS, "max_attempts", 1, 1000000);
+	check_interval(fcinfo, ARG_BACKOFF, "backoff", 0);
+	check_interval(fcinfo, ARG_BACKOFF_MAX, "backoff_max", 0);
+	if (!PG_ARGISNULL(ARG_DLQ_REPLAY_AFTER))
+		check_interval(fcinfo, ARG_DLQ_REPLAY_AFTER, "dlq_replay_after", 0);
+	check_count(fcinfo, ARG_DLQ_REPLAY_MAX, "dlq_replay_max", 0, 1000000);
+}
+
+static void
+spi_check(int rc, int expected)
+{
+	if (rc != expected)
+		elog(ERROR, "SPI returned %s", SPI_result_code_string(rc));
+}
+
+/* The id and owner of a subscription, locked; false if there is none. */
+static bool
+lock_subscription(const char *name, int32 *id, Oid *owner)
+{
+	Oid			types[1] = {TEXTOID};
+	Datum		args[1];
+	bool		isnull;
+
+	args[0] = CStringGetTextDatum(name);
+	spi_check(SPI_execute_with_args("SELECT id, owner FROM eventbus.subscription "
+									"WHERE name = $1 FOR UPDATE",
+									1, types, args, NULL, false, 0), SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+	*id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	return true;
+}
+
+static void
+require_owner(const char *name, Oid owner, Oid user)
+{
+	EbSubscription sub = {.name = (char *) name, .owner = owner};
+	Oid			me;
+	int			sec;
+
+	GetUserIdAndSecContext(&me, &sec);
+	SetUserIdAndSecContext(user, sec);
+	eb_subscription_check_owner(&sub);
+	SetUserIdAndSecContext(me, sec);
+}
+
+static void
+request_seek(int32 id, int64 position, bool clear)
+{
+	Oid			types[3] = {INT4OID, INT8OID, BOOLOID};
+	Datum		args[3] = {Int32GetDatum(id), Int64GetDatum(position), BoolGetDatum(clear)};
+
+	spi_check(SPI_execute_with_args("INSERT INTO eventbus.seek AS s VALUES ($1, $2, $3) "
+									"ON CONFLICT (subscription_id) DO UPDATE "
+									"SET position = excluded.position, clear = s.clear OR excluded.clear",
+									3, types, args, NULL, false, 0), SPI_OK_INSERT);
+}
+
+/* Drops what is queued, after whoever is at work on it. */
+static void
+clear_queue(int32 id)
+{
+	Oid			types[1] = {INT4OID};
+	Datum		args[1] = {Int32GetDatum(id)};
+
+	spi_check(SPI_execute_with_args("DELETE FROM eventbus.delivery WHERE subscription_id = $1",
+									1, types, args, NULL, false, 0), SPI_OK_DELETE);
+}
+
+/* Inserts or changes the row; returns its id. */
+static int32
+upsert(FunctionCallInfo fcinfo, int64 start, Oid user)
+{
+	static const char *const sql =
+		"INSERT INTO eventbus.subscription AS s (name, owner, topics, filter, start_offset, ordering, "
+		"batch_size, batch_window, lease, max_attempts, backoff, backoff_max, dlq_replay_after, dlq_replay_max) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+		"ON CONFLICT (name) DO UPDATE SET topics = excluded.topics, filter = excluded.filter, "
+		"ordering = excluded.ordering, batch_size = excluded.batch_size, batch_window = excluded.batch_window, "
+		"lease = excluded.lease, max_attempts = excluded.max_attempts, backoff = excluded.backoff, "
+		"backoff_max = excluded.backoff_max, dlq_replay_after = excluded.dlq_replay_after, "
+		"dlq_replay_max = excluded.dlq_replay_max RETURNING id";
+	Oid			types[14] = {TEXTOID, REGROLEOID, TEXTARRAYOID, JSONPATHOID, INT8OID, TEXTOID,
+		INT4OID, INTERVALOID, INTERVALOID, INT4OID, INTERVALOID, INTERVALOID,
+	INTERVALOID, INT4OID};
+	Datum		args[14];
+	char		nulls[14];
+	bool		isnull;
+
+	memset(nulls, ' ', sizeof(nulls));
+	args[0] = PG_GETARG_DATUM(ARG_NAME);
+	args[1] = ObjectIdGetDatum(user);
+	args[2] = PG_GETARG_DATUM(ARG_TOPICS);
+	args[3] = PG_GETARG_DATUM(ARG_FILTER);
+	nulls[3] = PG_ARGISNULL(ARG_FILTER) ? 'n' : ' ';
+	args[4] = Int64GetDatum(start);
+	args[5] = PG_GETARG_DATUM(ARG_ORDERING);
+	for (int i = ARG_BATCH_SIZE; i <= ARG_DLQ_REPLAY_MAX; i++)
+		args[i - ARG_BATCH_SIZE + 6] = PG_GETARG_DATUM(i);
+	nulls[12] = PG_ARGISNULL(ARG_DLQ_REPLAY_AFTER) ? 'n' : ' ';
+	spi_check(SPI_execute_with_args(sql, 14, types, args, nulls, false, 0),
+			  SPI_OK_INSERT_RETURNING);
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * eb_subscribe: makes a durable subscription, or changes the settings of the one
+ * with that name, which keeps its position (eb_seek moves it).
+ */
+Datum
+eventbus_subscribe(PG_FUNCTION_ARGS)
+{
+	EbOwnerScope scope;
+	char	   *name;
+	int64		start;
+	bool		start_given;
+	int32		id;
+	Oid			owner;
+	Oid			user = GetUserId();
+
+	(void) eb_shmem_db();
+	require_writable("eb_subscribe");
+	name = get_name(fcinfo);
+	check_subscribe(fcinfo);
+	start = start_position(fcinfo, ARG_FROM_OFFSET, ARG_FROM_TIME, &start_given);
+	if (!PG_GETARG_BOOL(ARG_DURABLE))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("non-durable subscriptions are not supported yet"),
+				 errhint("Leave durable at its default, true.")));
+
+	eb_owner_begin(&scope);
+	SPI_connect();
+	if (lock_subscription(name, &id, &owner))
+	{
+		require_owner(name, owner, user);
+		(void) upsert(fcinfo, start, user);
+	}
+	else
+	{
+		id = upsert(fcinfo, start, user);
+		request_seek(id, start, false);
+	}
+	SPI_finish();
+	eb_owner_end(&scope);
+	(void) eb_subscription_by_name(name);	/* claims its shared slot, or errors */
+	PG_RETURN_VOID();
+}
+
+/* Runs a statement on the row of a subscription that the caller owns. */
+static bool
+change_subscription(FunctionCallInfo fcinfo, const char *what, const char *sql, bool missing_ok)
+{
+	EbOwnerScope scope;
+	char	   *name;
+	int32		id;
+	Oid			owner;
+	Oid			user = GetUserId();
+	Oid			types[1] = {INT4OID};
+	Datum		args[1];
+
+	(void) eb_shmem_db();
+	require_writable(what);
+	name = get_name(fcinfo);
+	eb_owner_begin(&scope);
+	SPI_connect();
+	if (!lock_subscription(name, &id, &owner))
+	{
+		if (!missing_ok)
+			(void) eb_subscription_by_name(name);	/* errors */
+		SPI_finish();
+		eb_owner_end(&scope);
+		return false;
+	}
+	require_owner(name, owner, user);
+	args[0] = Int32GetDatum(id);
+	if (SPI_execute_with_args(sql, 1, types, args, NULL, false, 0) < 0)
+		elog(ERROR, "could not change subscription \"%s\"", name);
+	SPI_finish();
+	eb_owner_end(&scope);
+	return true;
+}
+
+/* eb_unsubscribe: drops the subscription and its queue; false if there is none. */
+Datum
+eventbus_unsubscribe(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(change_subscription(fcinfo, "eb_unsubscribe",
+									   "WITH s AS (DELETE FROM eventbus.subscription WHERE id = $1 RETURNING id), "
+									   "k AS (DELETE FROM eventbus.seek WHERE subscription_id = $1) "
+									   "DELETE FROM eventbus.delivery WHERE subscription_id = $1",
+									   true));
+}
+
+/* eb_pause: nothing is handed out until eb_resume; the queue goes on filling. */
+Datum
+eventbus_pause(PG_FUNCTION_ARGS)
+{
+	(void) change_subscription(fcinfo, "eb_pause",
+							   "UPDATE eventbus.subscription SET paused = true WHERE id = $1", false);
+	PG_RETURN_VOID();
+}
+
+Datum
+eventbus_resume(PG_FUNCTION_ARGS)
+{
+	(void) change_subscription(fcinfo, "eb_resume",
+							   "UPDATE eventbus.subscription SET paused = false WHERE id = $1", false);
+	PG_RETURN_VOID();
+}
+
+/*
+ * eb_seek: drops what is queued and goes on from an offset or a time; returns the
+ * first offset that may be delivered.
+ */
+Datum
+eventbus_seek(PG_FUNCTION_ARGS)
+{
+	EbOwnerScope scope;
+	char	   *name;
+	int64		start;
+	bool		given;
+	int32		id;
+	Oid			owner;
+	Oid			user = GetUserId();
+
+	(void) eb_shmem_db();
+	require_writable("eb_seek");
+	name = get_name(fcinfo);
+	start = start_position(fcinfo, 1, 2, &given);
+	if (!given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("eb_seek needs an offset or a time"),
+				 errhint("Pass to_offset or to_time.")));
+
+	eb_owner_begin(&scope);
+	SPI_connect();
+	if (!lock_subscription(name, &id, &owner))
+		(void) eb_subscription_by_name(name);	/* errors */
+	require_owner(name, owner, user);
+	clear_queue(id);
+	request_seek(id, start, true);
+	SPI_finish();
+	eb_owner_end(&scope);
+	PG_RETURN_INT64(start + 1);
+}
+
+/* Statement trigger of eventbus.subscription: whoever changes it, all reload. */
+Datum
+eventbus_subscription_changed(PG_FUNCTION_ARGS)
+{
+	eb_subscription_changed();
+	PG_RETURN_POINTER(NULL);
+}
