@@ -105,6 +105,7 @@ extern void eb_queue_claim(EbQueue *queue, EbClaim *claim);
 /* queue_xact.c: what a rollback or a commit makes takeable */
 extern void eb_queue_claimed(EbSubShared *shared, const EbDelivery *d);
 extern void eb_queue_released(EbSubShared *shared, const EbDelivery *d);
+extern void eb_relay_wanted(void);
 extern void eb_queue_xact_init(void);
 
 #endif							/* EB_QUEUE_H */

@@ -26,6 +26,7 @@ typedef struct Touched
 } Touched;
 
 static Touched *touched = NULL; /* in TopTransactionContext */
+static EbDb *relay_wanted = NULL;	/* whose relay to wake at commit */
 
 static void
 touch(EbSubShared *shared, const EbDelivery *d, bool on_commit)
@@ -64,6 +65,13 @@ eb_queue_released(EbSubShared *shared, const EbDelivery *d)
 	touch(shared, d, true);
 }
 
+/* This transaction leaves work for the relay: wake it at commit. */
+void
+eb_relay_wanted(void)
+{
+	relay_wanted = eb_shmem_db();
+}
+
 static void
 lower_all(bool commit)
 {
@@ -95,11 +103,15 @@ at_xact_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			lower_all(true);
 			touched = NULL;
+			if (relay_wanted != NULL)
+				eb_wake_relay(relay_wanted);
+			relay_wanted = NULL;
 			break;
 		case XACT_EVENT_ABORT:
 			stop_waiting();
 			lower_all(false);
 			touched = NULL;
+			relay_wanted = NULL;
 			break;
 		default:
 			break;

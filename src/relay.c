@@ -65,6 +65,7 @@ typedef struct Pass
 } Pass;
 
 /* What eb_relay_committed has to publish; of the pass in this transaction. */
+static EbDb *committed_db = NULL;
 static int64 committed_position = -1;
 static bool committed_wake_all = false;
 static uint64 seen_generation = 0;
@@ -393,6 +394,7 @@ eb_relay_pass(EbRelayPass *result)
 	eb_queue_close(pass.router->queue);
 	PopActiveSnapshot();
 	UnregisterSnapshot(pass.snapshot);
+	committed_db = pass.db;
 	result->position = committed_position = pass.end;
 	result->routed = pass.router->routed;
 	result->more = pass.more;
@@ -403,15 +405,13 @@ eb_relay_pass(EbRelayPass *result)
 void
 eb_relay_committed(void)
 {
-	EbDb	   *db;
-	EbRouter   *router;
+	EbRouter   *router = eb_router_last();
 
 	if (committed_position < 0)
 		return;
-	db = eb_shmem_db();
-	router = eb_router_last();
-	if ((int64) pg_atomic_read_u64(&db->routed) < committed_position)
-		pg_atomic_write_u64(&db->routed, committed_position);
+	/* No catalog access here: the transaction is over. */
+	if ((int64) pg_atomic_read_u64(&committed_db->routed) < committed_position)
+		pg_atomic_write_u64(&committed_db->routed, committed_position);
 	committed_position = -1;
 	for (int i = 0; i < router->nroutes; i++)
 	{

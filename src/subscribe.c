@@ -22,6 +22,7 @@
 #include "duration.h"
 #include "eventbus.h"
 #include "log.h"
+#include "queue.h"
 #include "subscription.h"
 
 PG_FUNCTION_INFO_V1(eventbus_subscribe);
@@ -253,6 +254,7 @@ request_seek(int32 id, int64 position, bool clear)
 									"ON CONFLICT (subscription_id) DO UPDATE "
 									"SET position = excluded.position, clear = s.clear OR excluded.clear",
 									3, types, args, NULL, false, 0), SPI_OK_INSERT);
+	eb_relay_wanted();
 }
 
 /* Drops what is queued, after whoever is at work on it. */
