@@ -45,6 +45,7 @@ CREATE TABLE eventbus.delivery (
     first_delivered_at timestamptz,
     events             integer     NOT NULL,
     attempt            integer     NOT NULL,
+    replays            integer     NOT NULL,
     replayed           boolean     NOT NULL,
     consumer           text,
     offsets            bytea,

@@ -30,6 +30,13 @@
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #endif
 
+/* PG 16 (858e776c) gave stringToQualifiedNameList a soft-error argument. */
+#if PG_VERSION_NUM < 160000
+#define eb_qualified_name_list(s)	stringToQualifiedNameList((s))
+#else
+#define eb_qualified_name_list(s)	stringToQualifiedNameList((s), NULL)
+#endif
+
 /* PG 18 replaced pg_attribute_noreturn() by pg_noreturn, put in front. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))
@@ -38,7 +45,11 @@
 /* PG 16 (afbfc029) replaced the ownership checks by kind of object. */
 #if PG_VERSION_NUM < 160000
 #define eb_database_ownercheck(dboid, roleid) pg_database_ownercheck((dboid), (roleid))
+#define eb_function_aclcheck(function, roleid) \
+	pg_proc_aclcheck((function), (roleid), ACL_EXECUTE)
 #else
+#define eb_function_aclcheck(function, roleid) \
+	object_aclcheck(ProcedureRelationId, (function), (roleid), ACL_EXECUTE)
 #define eb_database_ownercheck(dboid, roleid) \
 	object_ownercheck(DatabaseRelationId, (dboid), (roleid))
 #endif

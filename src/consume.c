@@ -132,6 +132,7 @@ claim_or_wait(EbQueue *queue, EbClaim *claim, const char *name, int64 wait_us)
 {
 	TimestampTz deadline = GetCurrentTimestamp() + wait_us;
 	int64		lease = claim->lease;
+	EbSubShared *waited;
 
 	for (;;)
 	{
@@ -151,7 +152,9 @@ claim_or_wait(EbQueue *queue, EbClaim *claim, const char *name, int64 wait_us)
 		wait_for_more(sub, deadline);
 		AcceptInvalidationMessages();
 	}
-	(void) eb_wait_end();
+	waited = eb_wait_end();
+	if (waited != NULL && claim->taken == 0)
+		eb_wake_consumers(waited, 1);	/* we may have swallowed a wake-up */
 }
 
 static int64

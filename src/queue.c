@@ -132,6 +132,7 @@ eb_queue_decode(TupleTableSlot *slot, EbDelivery *d)
 	d->first_delivered_at = time_or_zero(slot, EB_QUEUE_FIRST_DELIVERED_AT);
 	d->events = DatumGetInt32(v[EB_QUEUE_EVENTS - 1]);
 	d->attempt = DatumGetInt32(v[EB_QUEUE_ATTEMPT - 1]);
+	d->replays = DatumGetInt32(v[EB_QUEUE_REPLAYS - 1]);
 	d->replayed = DatumGetBool(v[EB_QUEUE_REPLAYED - 1]);
 	d->consumer = slot->tts_isnull[EB_QUEUE_CONSUMER - 1] ? NULL :
 		TextDatumGetCString(v[EB_QUEUE_CONSUMER - 1]);
@@ -162,6 +163,7 @@ encode(EbQueue *queue, const EbDelivery *d)
 	nulls[EB_QUEUE_FIRST_DELIVERED_AT - 1] = (d->first_delivered_at == 0);
 	v[EB_QUEUE_EVENTS - 1] = Int32GetDatum(d->events);
 	v[EB_QUEUE_ATTEMPT - 1] = Int32GetDatum(d->attempt);
+	v[EB_QUEUE_REPLAYS - 1] = Int32GetDatum(d->replays);
 	v[EB_QUEUE_REPLAYED - 1] = BoolGetDatum(d->replayed);
 	v[EB_QUEUE_CONSUMER - 1] = d->consumer ? CStringGetTextDatum(d->consumer) : (Datum) 0;
 	nulls[EB_QUEUE_CONSUMER - 1] = (d->consumer == NULL);

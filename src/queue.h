@@ -32,6 +32,7 @@ enum
 	EB_QUEUE_FIRST_DELIVERED_AT,
 	EB_QUEUE_EVENTS,
 	EB_QUEUE_ATTEMPT,
+	EB_QUEUE_REPLAYS,
 	EB_QUEUE_REPLAYED,
 	EB_QUEUE_CONSUMER,
 	EB_QUEUE_OFFSETS,
@@ -55,6 +56,7 @@ typedef struct EbDelivery
 	TimestampTz first_delivered_at; /* 0 = never yet */
 	int32		events;
 	int32		attempt;		/* leases so far */
+	int32		replays;		/* times it came back from the dead letters */
 	bool		replayed;
 	char	   *consumer;		/* NULL = none yet */
 	int64	   *offsets;		/* NULL = every event from first to last */
@@ -97,6 +99,7 @@ typedef struct EbClaim
 	int64		lease;			/* us */
 	TimestampTz now;
 	int			taken;			/* events so far */
+	int			buried;			/* events that became dead letters */
 	List	   *deliveries;		/* of EbDelivery, leased */
 } EbClaim;
 

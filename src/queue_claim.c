@@ -24,7 +24,9 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "dead_letter.h"
 #include "queue.h"
+#include "reason.h"
 
 #define ORDERED_RETRIES 3
 
@@ -216,6 +218,34 @@ take_singly(LaneScan *s, EbDelivery *d, int n)
 	return true;
 }
 
+/* Notes that d's lease ran out, which counts as a failed attempt. */
+static void
+expire(EbClaim *claim, EbDelivery *d)
+{
+	EbFailure	failure = {.attempt = d->attempt, .at = d->lease_until,
+		.consumer = d->consumer, .reason = EB_REASON_TIMEOUT,
+	.error = "the lease ran out"};
+
+	d->history = eb_history_append(d->history, &failure);
+	pg_atomic_fetch_add_u64(&claim->sub->shared->expired, d->events);
+}
+
+/* Makes dead letters of d's events. */
+static bool
+bury(LaneScan *s, EbDelivery *d)
+{
+	int			n;
+	int64	   *offsets = eb_queue_offsets(d, &n);
+
+	if (eb_queue_delete(s->queue, d, false) != TM_Ok)
+		return false;
+	eb_dead_letter_bury(s->claim->sub, d, offsets, n, EB_REASON_RETRIES, "the lease ran out");
+	if (s->lane >= EB_LANE_ORDERED)
+		eb_queue_released(s->claim->sub->shared, d);
+	s->claim->buried += n;
+	return true;
+}
+
 /* Takes d or what may be taken of it; false if somebody else was faster. */
 static bool
 take(LaneScan *s, EbDelivery *d)
@@ -223,7 +253,11 @@ take(LaneScan *s, EbDelivery *d)
 	int			room = s->claim->max_events - s->claim->taken;
 
 	if (d->lease_until != 0)
-		pg_atomic_fetch_add_u64(&s->claim->sub->shared->expired, d->events);
+	{
+		expire(s->claim, d);
+		if (d->attempt >= s->claim->sub->max_attempts)
+			return bury(s, d);
+	}
 	if (d->attempt > 0 && d->events > 1)
 		return take_singly(s, d, s->claim->sub->ordered ? 1 : room);
 	if (d->events > room)
@@ -346,9 +380,7 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 	/* Lanes that a full claim did not reach may hold something due. */
 	if (rescan && claim->taken >= claim->max_events)
 		eb_lane_due(sub->shared, sub->id, claim->now);
-	if (claim->taken > 0)
-	{
-		pg_atomic_fetch_add_u64(&sub->shared->fetched, claim->taken);
+	pg_atomic_fetch_add_u64(&sub->shared->fetched, claim->taken);
+	if (claim->taken > 0 || claim->buried > 0)
 		CommandCounterIncrement();
-	}
 }

@@ -180,6 +180,7 @@ choose_lane(EbRouter *r, EbRoute *route, TupleTableSlot *event, TimestampTz *due
 static void
 insert_delivery(EbRouter *r, EbRoute *route, EbDelivery *d)
 {
+	d->replayed = route->replayed;
 	eb_queue_insert(r->queue, d);
 	eb_lane_lower(route->sub->shared, d->subscription_id, d->lane, d->position);
 	pg_atomic_fetch_add_u64(&route->sub->shared->routed, d->events);

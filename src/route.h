@@ -27,6 +27,7 @@ typedef struct EbRoute
 	int64		counted_to;		/* pending counts the events up to here */
 	EbBatch    *batches[EB_LANE_COUNT];
 	int			deliveries;		/* inserted by this pass */
+	bool		replayed;		/* what is inserted is a replay */
 } EbRoute;
 
 typedef struct EbRouter

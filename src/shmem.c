@@ -97,6 +97,8 @@ reset_sub(EbSubShared *sub, int db, int32 id)
 	pg_atomic_write_u64(&sub->acked, 0);
 	pg_atomic_write_u64(&sub->nacked, 0);
 	pg_atomic_write_u64(&sub->expired, 0);
+	pg_atomic_write_u64(&sub->retried, 0);
+	pg_atomic_write_u64(&sub->dead, 0);
 	pg_atomic_write_u64(&sub->filter_errors, 0);
 }
 
@@ -127,6 +129,8 @@ init_slots(void)
 		pg_atomic_init_u64(&sub->acked, 0);
 		pg_atomic_init_u64(&sub->nacked, 0);
 		pg_atomic_init_u64(&sub->expired, 0);
+		pg_atomic_init_u64(&sub->retried, 0);
+		pg_atomic_init_u64(&sub->dead, 0);
 		pg_atomic_init_u64(&sub->filter_errors, 0);
 		reset_sub(sub, -1, 0);
 	}

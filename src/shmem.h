@@ -54,6 +54,8 @@ typedef struct EbSubShared
 	pg_atomic_uint64 acked;
 	pg_atomic_uint64 nacked;
 	pg_atomic_uint64 expired;	/* leases taken over */
+	pg_atomic_uint64 retried;	/* events scheduled for another attempt */
+	pg_atomic_uint64 dead;		/* events that became dead letters */
 	pg_atomic_uint64 filter_errors; /* evaluations that failed: no match */
 } EbSubShared;
 

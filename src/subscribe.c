@@ -235,13 +235,8 @@ static void
 require_owner(const char *name, Oid owner, Oid user)
 {
 	EbSubscription sub = {.name = (char *) name, .owner = owner};
-	Oid			me;
-	int			sec;
 
-	GetUserIdAndSecContext(&me, &sec);
-	SetUserIdAndSecContext(user, sec);
-	eb_subscription_check_owner(&sub);
-	SetUserIdAndSecContext(me, sec);
+	eb_subscription_check_owner_as(&sub, user);
 }
 
 static void

@@ -154,7 +154,7 @@ eb_subscription_all(uint64 *generation)
 }
 
 EbSubscription *
-eb_subscription_by_name(const char *name)
+eb_subscription_if_exists(const char *name)
 {
 	ListCell   *lc;
 
@@ -165,11 +165,20 @@ eb_subscription_by_name(const char *name)
 		if (strcmp(sub->name, name) == 0)
 			return sub;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("subscription \"%s\" does not exist", name),
-			 errhint("Create it with eb_subscribe.")));
 	return NULL;
+}
+
+EbSubscription *
+eb_subscription_by_name(const char *name)
+{
+	EbSubscription *sub = eb_subscription_if_exists(name);
+
+	if (sub == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription \"%s\" does not exist", name),
+				 errhint("Create it with eb_subscribe.")));
+	return sub;
 }
 
 EbSubscription *
@@ -187,16 +196,29 @@ eb_subscription_by_id(int32 id)
 	return NULL;
 }
 
-void
-eb_subscription_check_owner(const EbSubscription *sub)
+static const char *
+owner_name(const EbSubscription *sub)
 {
-	if (!has_privs_of_role(GetUserId(), sub->owner))
+	char	   *name = GetUserNameFromId(sub->owner, true);
+
+	return name ? name : "(dropped)";
+}
+
+/* For code that runs with other rights than the caller's. */
+void
+eb_subscription_check_owner_as(const EbSubscription *sub, Oid user)
+{
+	if (!has_privs_of_role(user, sub->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of subscription \"%s\"", sub->name),
-				 errhint("Its owner is \"%s\".",
-						 GetUserNameFromId(sub->owner, true) ?
-						 GetUserNameFromId(sub->owner, true) : "a dropped role")));
+				 errhint("Become a member of its owner, role \"%s\".", owner_name(sub))));
+}
+
+void
+eb_subscription_check_owner(const EbSubscription *sub)
+{
+	eb_subscription_check_owner_as(sub, GetUserId());
 }
 
 void
@@ -206,9 +228,7 @@ eb_subscription_check_consumer(const EbSubscription *sub)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for subscription \"%s\"", sub->name),
-				 errhint("Become a member of its owner, role \"%s\".",
-						 GetUserNameFromId(sub->owner, true) ?
-						 GetUserNameFromId(sub->owner, true) : "a dropped role")));
+				 errhint("Become a member of its owner, role \"%s\".", owner_name(sub))));
 }
 
 void

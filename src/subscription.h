@@ -61,6 +61,9 @@ extern List *eb_subscription_all(uint64 *generation);
 /* By name; errors with 42704 if there is none. */
 extern EbSubscription *eb_subscription_by_name(const char *name);
 
+/* By name; NULL if there is none. */
+extern EbSubscription *eb_subscription_if_exists(const char *name);
+
 /* By id; NULL if there is none. */
 extern EbSubscription *eb_subscription_by_id(int32 id);
 
@@ -69,6 +72,7 @@ extern void eb_subscription_check_consumer(const EbSubscription *sub);
 
 /* Errors with 42501 unless the current user may change or drop sub. */
 extern void eb_subscription_check_owner(const EbSubscription *sub);
+extern void eb_subscription_check_owner_as(const EbSubscription *sub, Oid user);
 
 /* Lets every session reload after this transaction's commit. */
 extern void eb_subscription_changed(void);

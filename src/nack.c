@@ -1,0 +1,119 @@
+/*
+ * nack.c
+ *	  eb_nack: what failed is retried later or becomes a dead letter.
+ *
+ * Only the events that failed leave their delivery; their neighbours stay leased
+ * as they are.  What is retried gets a row of its own: in the lane of what is due
+ * later, ordered by its time, or, where order counts, in its own place, so that
+ * what comes after it waits.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "backoff.h"
+#include "dead_letter.h"
+#include "duration.h"
+#include "reason.h"
+#include "settle.h"
+
+PG_FUNCTION_INFO_V1(eventbus_nack);
+
+/* Arguments of eb_nack. */
+enum
+{
+	ARG_RECEIPT,
+	ARG_EVENT_IDS,
+	ARG_ERROR,
+	ARG_REASON,
+	ARG_RETRY_AFTER
+};
+
+/* Puts the chosen events back, to be taken at "due". */
+static void
+schedule(EbSettle *settle, const EbDelivery *failed, TimestampTz due)
+{
+	EbDelivery	retry = *failed;
+	EbSubShared *shared = settle->sub->shared;
+
+	eb_queue_set_offsets(&retry, settle->chosen, settle->nchosen);
+	retry.lease_until = 0;
+	retry.due_at = due;
+	if (retry.lane >= EB_LANE_ORDERED)
+		retry.position = retry.first_offset;
+	else
+	{
+		retry.lane = EB_LANE_DELAYED;
+		retry.position = due;
+	}
+	eb_queue_insert(settle->queue, &retry);
+	eb_lane_lower(shared, retry.subscription_id, retry.lane, retry.position);
+	eb_lane_due(shared, retry.subscription_id, due);
+	eb_queue_released(shared, &retry);
+	pg_atomic_fetch_add_u64(&shared->retried, settle->nchosen);
+}
+
+/* The delay before the next attempt, in microseconds. */
+static int64
+retry_delay(FunctionCallInfo fcinfo, const EbSettle *settle)
+{
+	const EbSubscription *sub = settle->sub;
+
+	if (!PG_ARGISNULL(ARG_RETRY_AFTER))
+		return eb_duration_us(PG_GETARG_INTERVAL_P(ARG_RETRY_AFTER), "retry_after", 0);
+	return eb_backoff_delay(settle->delivery.attempt, sub->backoff, sub->backoff_max);
+}
+
+/* eb_nack(receipt, event_ids, error, reason, retry_after) */
+Datum
+eventbus_nack(PG_FUNCTION_ARGS)
+{
+	EbSettle	settle;
+	EbDelivery	failed;
+	EbFailure	failure = {0};
+	int64		delay;
+
+	(void) eb_shmem_db();
+	PreventCommandDuringRecovery("eb_nack");
+	PreventCommandIfReadOnly("eb_nack");
+	PreventCommandIfParallelMode("eb_nack");
+	if (PG_ARGISNULL(ARG_RECEIPT) || PG_ARGISNULL(ARG_REASON))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("receipt and reason must not be null"),
+				 errhint("Pass the receipt that eb_fetch returned.")));
+
+	eb_settle_open(&settle, PG_GETARG_INT64(ARG_RECEIPT));
+	delay = retry_delay(fcinfo, &settle);
+	eb_settle_choose(&settle, PG_ARGISNULL(ARG_EVENT_IDS) ? NULL :
+					 PG_GETARG_ARRAYTYPE_P(ARG_EVENT_IDS));
+	if (settle.nchosen > 0)
+	{
+		failed = settle.delivery;
+		failure.attempt = failed.attempt;
+		failure.at = GetCurrentTimestamp();
+		failure.consumer = failed.consumer;
+		failure.reason = eb_reason_label(PG_GETARG_OID(ARG_REASON));
+		failure.error = PG_ARGISNULL(ARG_ERROR) ? NULL :
+			text_to_cstring(PG_GETARG_TEXT_PP(ARG_ERROR));
+		failed.history = eb_history_append(failed.history, &failure);
+
+		eb_settle_remove_chosen(&settle);
+		if (!eb_reason_retryable(failure.reason))
+			eb_dead_letter_bury(settle.sub, &failed, settle.chosen, settle.nchosen,
+								failure.reason, failure.error);
+		else if (failed.attempt >= settle.sub->max_attempts)
+			eb_dead_letter_bury(settle.sub, &failed, settle.chosen, settle.nchosen,
+								EB_REASON_RETRIES, failure.error);
+		else
+			schedule(&settle, &failed, failure.at + delay);
+		pg_atomic_fetch_add_u64(&settle.sub->shared->nacked, settle.nchosen);
+		CommandCounterIncrement();
+	}
+	eb_settle_close(&settle);
+	PG_RETURN_INT32(settle.nchosen);
+}
