@@ -43,4 +43,15 @@
 	object_ownercheck(DatabaseRelationId, (dboid), (roleid))
 #endif
 
+/* PG 16 (20428d344) has a read that errors when the file is too short. */
+#if PG_VERSION_NUM < 160000
+#define BufFileReadExact(file, ptr, size) \
+	do { \
+		if (BufFileRead(file, ptr, size) != (size)) \
+			ereport(ERROR, \
+					(errcode_for_file_access(), \
+					 errmsg("could not read from temporary file: read too few bytes"))); \
+	} while (0)
+#endif
+
 #endif							/* EB_COMPAT_H */

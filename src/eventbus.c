@@ -9,6 +9,7 @@
 
 #include "guc.h"
 #include "launcher.h"
+#include "outbox.h"
 #include "shmem.h"
 #include "utility.h"
 
@@ -27,5 +28,6 @@ _PG_init(void)
 		eb_shmem_init();
 		eb_launcher_init();
 		eb_utility_init();
+		eb_outbox_init();
 	}
 }
