@@ -5,7 +5,7 @@
 # is as not supported (0A000): remote references and dialects, as documented.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-suite=${JSON_SCHEMA_TEST_SUITE:-$here/../../../shared/json-schema-test-suite}
+suite=${JSON_SCHEMA_TEST_SUITE:-${EB_ROOT:-$here/../..}/../shared/json-schema-test-suite}
 if [ ! -d "$suite/draft7" ]; then
 	echo "SKIPPED: no JSON Schema test suite at $suite (set JSON_SCHEMA_TEST_SUITE)" >&2
 	exit 77
