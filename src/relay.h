@@ -29,7 +29,7 @@ extern void eb_relay_pass(EbRelayPass *result);
 extern void eb_relay_committed(void);
 
 /*
- * Housekeeping about once a second, in transactions of its own: segments ahead,
+ * Housekeeping about once a second, in the current transaction: segments ahead,
  * dedup partitions, orphaned deliveries.
  */
 extern void eb_relay_maintain(void);
