@@ -10,6 +10,10 @@
 
 #include "access/genam.h"
 #include "storage/proc.h"
+#include "utils/relcache.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"			/* part of postgres.h before */
+#endif
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "eventbus supports PostgreSQL 15 to 18"
@@ -52,6 +56,11 @@
 					(errcode_for_file_access(), \
 					 errmsg("could not read from temporary file: read too few bytes"))); \
 	} while (0)
+#endif
+
+/* PG 18 asks whether a deferrable primary key will do. */
+#if PG_VERSION_NUM < 180000
+#define RelationGetPrimaryKeyIndex(rel, deferrable_ok) RelationGetPrimaryKeyIndex(rel)
 #endif
 
 #endif							/* EB_COMPAT_H */

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "contract.h"
 #include "eventbus.h"
 #include "guc.h"
@@ -171,7 +172,7 @@ compile(const EbContract *contract)
 	ScanKeyData key[2];
 	HeapTuple	tuple;
 	EbSchema   *schema = NULL;
-	Oid			index = RelationGetPrimaryKeyIndex(rel);
+	Oid			index = RelationGetPrimaryKeyIndex(rel, false);
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	ScanKeyInit(&key[0], Anum_type_version_type, BTEqualStrategyNumber,

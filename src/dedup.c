@@ -73,7 +73,7 @@ static void
 open_claim(EbClaim *claim, const pg_uuid_t *id)
 {
 	claim->rel = eb_dedup_partition_open(id, RowExclusiveLock);
-	claim->index = index_open(RelationGetPrimaryKeyIndex(claim->rel), RowExclusiveLock);
+	claim->index = index_open(RelationGetPrimaryKeyIndex(claim->rel, false), RowExclusiveLock);
 	claim->info = BuildIndexInfo(claim->index);
 	claim->slot = table_slot_create(claim->rel, NULL);
 	claim->found = table_slot_create(claim->rel, NULL);

@@ -4,9 +4,10 @@
 #ifndef EB_SCHEMA_COMPILE_H
 #define EB_SCHEMA_COMPILE_H
 
-#include "schema_program.h"
-
 #include "utils/hsearch.h"
+
+#include "compat.h"
+#include "schema_program.h"
 
 typedef enum EbDraft
 {
@@ -96,8 +97,8 @@ extern EbOp *eb_schema_compile_op(EbNodeBuilder *b, EbSection section,
 								  EbOpCode code);
 extern bool eb_schema_compile_get(const EbNodeBuilder *b, const char *keyword,
 								  EbJson *value);
-extern void eb_schema_compile_refuse(const char *path, const char *keyword,
-									 const char *fmt,...) pg_attribute_printf(3, 4) pg_attribute_noreturn();
+pg_noreturn extern void eb_schema_compile_refuse(const char *path, const char *keyword,
+												 const char *fmt,...) pg_attribute_printf(3, 4);
 extern char *eb_schema_compile_path(const char *path, const char *keyword,
 									const char *key, int len);
 

@@ -14,6 +14,7 @@
 #include "common/int.h"
 #include "utils/fmgrprotos.h"
 
+#include "compat.h"
 #include "schema_number.h"
 
 #define SIGN_MASK			0xC000
