@@ -192,26 +192,29 @@ eb_dedup_partition_open(const pg_uuid_t *id, LOCKMODE lockmode)
 	}
 }
 
-/* Makes the partitions of now and of what may come before the next call. */
+/*
+ * Makes the partitions of the whole window and of what may come before the next
+ * call, so that no emitter has to, who would keep others waiting until its commit.
+ */
 static void
 create_ahead(TimestampTz now)
 {
-	TimestampTz times[2];
+	int64		width = partition_width();
+	TimestampTz last = now + Max(width, AHEAD);
 
-	times[0] = now;
-	times[1] = now + Max(partition_width(), AHEAD);
-	for (int k = 0; k < lengthof(times); k++)
+	for (TimestampTz at = now - (int64) eb_dedup_window * USECS_PER_SEC;
+		 at < last + width; at += width)
 	{
 		pg_uuid_t	id;
 
-		eb_uuid7_floor(times[k], &id);
+		eb_uuid7_floor(Min(at, last), &id);
 		if (OidIsValid(lookup(&id)))
 			continue;
 		if (!ConditionalLockRelationOid(eb_catalog()->dedup, ShareUpdateExclusiveLock))
 			return;
 		if (!OidIsValid(lookup(&id)))
 		{
-			create_partition(times[k], search(&id));
+			create_partition(eb_uuid7_time(&id), search(&id));
 			CommandCounterIncrement();
 		}
 	}

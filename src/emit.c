@@ -16,8 +16,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "contract.h"
 #include "dedup.h"
 #include "envelope.h"
+#include "eventbus.h"
 #include "guc.h"
 #include "log.h"
 #include "outbox.h"
@@ -64,6 +66,15 @@ skip_duplicate(EbDb *db, const pg_uuid_t *id)
 	pg_atomic_fetch_add_u64(&db->duplicates, 1);
 }
 
+static void
+check_contract(const EbEnvelope *envelope)
+{
+	char		type[EB_TYPE_MAX_LEN + 1];
+
+	text_to_cstring_buffer((text *) envelope->type, type, sizeof(type));
+	eb_contract_check(type, envelope->payload);
+}
+
 /* Checks one event and puts it into the outbox, unless it is a duplicate. */
 static void
 emit_one(EbDb *db, const EbEnvelope *envelope, pg_uuid_t *id)
@@ -71,6 +82,7 @@ emit_one(EbDb *db, const EbEnvelope *envelope, pg_uuid_t *id)
 	EbEnvelopeRow row;
 
 	eb_envelope_form(envelope, &row);
+	check_contract(envelope);
 	*id = row.event_id;
 	if (!row.generated && is_duplicate(id))
 		skip_duplicate(db, id);
