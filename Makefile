@@ -40,7 +40,7 @@ build/eventbus--$(EXTVERSION).sql: $(sort $(wildcard sql/[0-9]*.sql))
 	mkdir -p build
 	cat $^ > $@
 
-STAGE = PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
+STAGE = exec env PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
 export SUITE TEST
 
 .PHONY: test installcheck demo demo-stop bench test-faults distclean
@@ -48,8 +48,10 @@ export SUITE TEST
 test:
 	@$(STAGE) test tools/run-tests
 
+installcheck: SUITE = regress isolation
+installcheck: TEST := $(or $(REGRESS),$(TEST))
 installcheck:
-	@SUITE="regress isolation" TEST='$(or $(REGRESS),$(TEST))' $(STAGE) test tools/run-tests
+	@$(STAGE) test tools/run-tests
 
 demo:
 	@bash demo/stop -q

@@ -10,6 +10,10 @@
 
 #include "access/genam.h"
 #include "storage/proc.h"
+#include "utils/relcache.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"			/* part of postgres.h before */
+#endif
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "eventbus supports PostgreSQL 15 to 18"
@@ -62,6 +66,22 @@ typedef bool EbUpdateIndexes;
 #include "access/tableam.h"
 typedef TU_UpdateIndexes EbUpdateIndexes;
 #define eb_indexes_need_update(u) ((u) != TU_None)
+#endif
+
+/* PG 16 (20428d344) has a read that errors when the file is too short. */
+#if PG_VERSION_NUM < 160000
+#define BufFileReadExact(file, ptr, size) \
+	do { \
+		if (BufFileRead(file, ptr, size) != (size)) \
+			ereport(ERROR, \
+					(errcode_for_file_access(), \
+					 errmsg("could not read from temporary file: read too few bytes"))); \
+	} while (0)
+#endif
+
+/* PG 18 asks whether a deferrable primary key will do. */
+#if PG_VERSION_NUM < 180000
+#define RelationGetPrimaryKeyIndex(rel, deferrable_ok) RelationGetPrimaryKeyIndex(rel)
 #endif
 
 #endif							/* EB_COMPAT_H */

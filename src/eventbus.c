@@ -10,6 +10,7 @@
 #include "guc.h"
 #include "launcher.h"
 #include "queue.h"
+#include "outbox.h"
 #include "shmem.h"
 #include "utility.h"
 
@@ -29,5 +30,6 @@ _PG_init(void)
 		eb_launcher_init();
 		eb_utility_init();
 		eb_queue_xact_init();
+		eb_outbox_init();
 	}
 }

@@ -9,6 +9,7 @@
 #ifndef EB_LOG_H
 #define EB_LOG_H
 
+#include "access/htup.h"
 #include "access/tupdesc.h"
 #include "executor/tuptable.h"
 #include "utils/snapshot.h"
@@ -65,6 +66,12 @@ extern struct EbDb *eb_log_sequencer(void);
 
 /* Segments up to and including the one that holds offset exist afterwards. */
 extern void eb_log_ensure_segment(int64 offset);
+
+/* Appending; see log.c for the order that it must keep with the sequencer. */
+extern void eb_log_append_begin(int64 n);
+extern void eb_log_append(int64 offset, HeapTupleHeader row, uint32 len);
+extern void eb_log_append_flush(void);
+extern void eb_log_append_end(void);
 
 /* Writes a log row as eb_event's columns into values/nulls (EB_EVENT_NATTS). */
 extern void eb_log_event_datums(TupleTableSlot *slot, Datum *values, bool *nulls);

@@ -18,6 +18,7 @@
 #include "utils/datum.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "catalog.h"
 #include "eventbus.h"
@@ -57,11 +58,13 @@ eb_partition_list(Oid parent, int *n)
 	return list;
 }
 
+/* In a pre-commit callback there is no snapshot any more, and SPI wants one. */
 static void
 run_as_owner(const char *first, const char *second)
 {
 	EbOwnerScope scope;
 
+	PushActiveSnapshot(GetTransactionSnapshot());
 	eb_owner_begin(&scope);
 	SPI_connect();
 	if (SPI_execute(first, false, 0) < 0 ||
@@ -69,6 +72,7 @@ run_as_owner(const char *first, const char *second)
 		elog(ERROR, "could not execute \"%s\"", first);
 	SPI_finish();
 	eb_owner_end(&scope);
+	PopActiveSnapshot();
 }
 
 void

@@ -25,7 +25,10 @@ extern void eb_relay_pass(EbRelayPass *result);
 /* After the pass's transaction has committed: publish and wake consumers. */
 extern void eb_relay_committed(void);
 
-/* About once a second, in the current transaction: segments ahead, leftovers. */
+/*
+ * Housekeeping about once a second, in the current transaction: segments ahead,
+ * dedup partitions, orphaned deliveries.
+ */
 extern void eb_relay_maintain(void);
 
 #endif							/* EB_RELAY_H */

@@ -41,15 +41,17 @@
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
 /*
- * Logs an error that repeats from relay to relay once; eb_health() counts it.
- * What an administrator did is always logged.
+ * Logs an error that repeats from relay to relay once; eb_health() counts it.  A
+ * relay that somebody terminated has not failed: that is always logged, and the
+ * next one comes at once.
  */
 static void
 dedup_log(ErrorData *edata)
 {
-	if (edata->elevel >= ERROR && edata->message != NULL &&
-		edata->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN &&
-		!eb_shmem_relay_error(MyDatabaseId, edata->message))
+	if (edata->elevel >= ERROR && edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		eb_shmem_relay_leaving(EB_RELAY_UNKNOWN);
+	else if (edata->elevel >= ERROR && edata->message != NULL &&
+			 !eb_shmem_relay_error(edata->message))
 		edata->output_to_server = false;
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(edata);
@@ -94,10 +96,11 @@ make_pass(EbDb *db, EbRelayPass *pass)
 	return true;
 }
 
+/* About once a second; what is gone, the next pass will find. */
 static void
 maintain(void)
 {
-	eb_worker_begin("keeping house");
+	eb_worker_begin("housekeeping");
 	if (eb_worker_lock_extension())
 		eb_relay_maintain();
 	eb_worker_commit();

@@ -136,12 +136,20 @@ eb_router_match(EbRouter *r, const char *type, int len)
 bool
 eb_route_wants(EbRoute *route, TupleTableSlot *event)
 {
+	static MemoryContext scratch = NULL;
+	MemoryContext old;
 	bool		failed = false;
 	bool		wanted;
 
 	if (route->sub->filter == NULL)
 		return true;
+	if (scratch == NULL)
+		scratch = AllocSetContextCreate(TopMemoryContext, "eventbus filter",
+										ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
 	wanted = eb_filter_match(route->sub->filter, event, &failed);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(scratch);
 	if (failed)
 		pg_atomic_fetch_add_u64(&route->sub->shared->filter_errors, 1);
 	return wanted;

@@ -202,7 +202,7 @@ extern void eb_shmem_relay_healthy(Oid dboid);
 extern bool eb_shmem_relay_claim(EbDb *db);
 extern void eb_shmem_relay_leaving(EbRelayState state);
 extern void eb_shmem_relay_absent(Oid dboid);
-extern bool eb_shmem_relay_error(Oid dboid, const char *message);
+extern bool eb_shmem_relay_error(const char *message);
 extern void eb_shmem_probe_end(Oid dboid);
 extern bool eb_shmem_want(void);
 extern bool eb_shmem_hold(Oid dboid);

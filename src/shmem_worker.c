@@ -229,8 +229,6 @@ detach_relay(int code, Datum arg)
 		db->relay_pid = 0;
 		db->relay_procno = -1;
 		db->relay_restart_at = 0;
-		if (leave_state == EB_RELAY_FAILED && db->holders > 0)
-			leave_state = EB_RELAY_UNKNOWN; /* terminated by who holds it */
 		if (leave_state == EB_RELAY_ABSENT && db->relay_wanted)
 			leave_state = EB_RELAY_UNKNOWN;
 		db->relay_state = leave_state;
@@ -301,7 +299,7 @@ eb_shmem_relay_absent(Oid dboid)
 
 /* Keeps a relay's error; false if it is the one that is kept already. */
 bool
-eb_shmem_relay_error(Oid dboid, const char *message)
+eb_shmem_relay_error(const char *message)
 {
 	EbDb	   *db = claimed;
 	bool		fresh;

@@ -1,0 +1,257 @@
+/*
+ * dedup_partition.c
+ *	  The partitions of eventbus.dedup, by the time inside the ids.
+ *
+ * A partition spans an eighth of the window, so that at most a ninth more is kept
+ * than asked for, and forgetting is dropping a table.  After a change of the window
+ * new partitions fit themselves between those that exist.  The list is cached as
+ * the log's is: marked by an invalidation, filled and published at the next use.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "dedup.h"
+#include "dedup_partition.h"
+#include "guc.h"
+#include "partition.h"
+#include "uuid7.h"
+
+#define PARTITIONS_PER_WINDOW	8
+
+/* Ids may be that much ahead of the clock; see eb_dedup_check. */
+#define AHEAD				(5 * USECS_PER_MINUTE)
+
+/* Insert-only, small rows, dropped whole. */
+#define PARTITION_STORAGE	"fillfactor = 100, autovacuum_analyze_scale_factor = 1"
+
+static MemoryContext cache_context = NULL;
+static Oid	cached_parent = InvalidOid;
+static EbPartition *partitions = NULL;
+static int	npartitions = 0;
+static bool valid = false;
+
+static void
+invalidate(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == cached_parent)
+		valid = false;
+}
+
+static void
+fill(void)
+{
+	MemoryContext context;
+	MemoryContext oldcontext;
+	EbPartition *filled;
+	Oid			parent;
+	int			n;
+
+	if (valid)
+		return;
+	if (cache_context == NULL)
+		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+	parent = eb_catalog()->dedup;
+	context = AllocSetContextCreate(CacheMemoryContext, "eventbus dedup partitions",
+									ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(context);
+	cached_parent = parent;
+	valid = true;				/* an invalidation while we read unsets it */
+	filled = eb_partition_list(parent, &n);
+	MemoryContextSwitchTo(oldcontext);
+
+	if (cache_context != NULL)
+		MemoryContextDelete(cache_context);
+	cache_context = context;
+	partitions = filled;
+	npartitions = n;
+}
+
+static int
+compare(const pg_uuid_t *a, Datum b)
+{
+	return memcmp(a, DatumGetUUIDP(b), sizeof(pg_uuid_t));
+}
+
+/* Index of the first partition that ends above id; npartitions if none does. */
+static int
+search(const pg_uuid_t *id)
+{
+	int			i = npartitions;
+
+	while (i > 0 && compare(id, partitions[i - 1].upper) < 0)
+		i--;
+	return i;
+}
+
+static int64
+partition_width(void)
+{
+	int64		window = (int64) eb_dedup_window * USECS_PER_SEC;
+
+	return Max(window / PARTITIONS_PER_WINDOW, USECS_PER_MINUTE);
+}
+
+/* A whole multiple of width at or below at. */
+static TimestampTz
+align(TimestampTz at, int64 width)
+{
+	return at - ((at % width) + width) % width;
+}
+
+static char *
+uuid_text(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
+/* dedup_<UTC time of the lower bound> */
+static void
+partition_name(TimestampTz lower, char *name)
+{
+	pg_time_t	t = timestamptz_to_time_t(lower);
+	struct pg_tm *tm = pg_gmtime(&t);
+
+	snprintf(name, NAMEDATALEN, "dedup_%04d%02d%02d_%02d%02d%02d",
+			 tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday,
+			 tm->tm_hour, tm->tm_min, tm->tm_sec);
+}
+
+/* Makes the partition for ids of that time; it does not exist, parent locked. */
+static void
+create_partition(TimestampTz at, int i)
+{
+	int64		width = partition_width();
+	TimestampTz from = align(at, width);
+	pg_uuid_t	lower;
+	pg_uuid_t	upper;
+	char		name[NAMEDATALEN];
+
+	eb_uuid7_floor(from, &lower);
+	eb_uuid7_floor(from + width, &upper);
+	if (i > 0 && compare(&lower, partitions[i - 1].upper) < 0)
+		lower = *DatumGetUUIDP(partitions[i - 1].upper);
+	if (i < npartitions && compare(&upper, partitions[i].lower) > 0)
+		upper = *DatumGetUUIDP(partitions[i].lower);
+	partition_name(eb_uuid7_time(&lower), name);
+	eb_partition_create("dedup", name, uuid_text(&lower), uuid_text(&upper),
+						PARTITION_STORAGE);
+}
+
+/* The partition that holds id, or InvalidOid. */
+static Oid
+lookup(const pg_uuid_t *id)
+{
+	int			i;
+
+	fill();
+	i = search(id);
+	if (i < npartitions && compare(id, partitions[i].lower) >= 0)
+		return partitions[i].relid;
+	return InvalidOid;
+}
+
+/* Creates it if it is missing; the parent's lock serialises makers. */
+static void
+ensure(const pg_uuid_t *id)
+{
+	LockRelationOid(eb_catalog()->dedup, ShareUpdateExclusiveLock);
+	if (!OidIsValid(lookup(id)))
+		create_partition(eb_uuid7_time(id), search(id));
+}
+
+Relation
+eb_dedup_partition_open(const pg_uuid_t *id, LOCKMODE lockmode)
+{
+	for (;;)
+	{
+		Oid			relid = lookup(id);
+		Relation	rel;
+
+		if (!OidIsValid(relid))
+		{
+			ensure(id);
+			continue;
+		}
+		rel = try_relation_open(relid, lockmode);
+		if (rel == NULL)
+			continue;
+		if (lookup(id) == relid)	/* still, after waiting for the lock */
+			return rel;
+		relation_close(rel, lockmode);
+	}
+}
+
+/*
+ * Makes the partitions of the whole window and of what may come before the next
+ * call, so that no emitter has to, who would keep others waiting until its commit.
+ */
+static void
+create_ahead(TimestampTz now)
+{
+	int64		width = partition_width();
+	TimestampTz last = now + Max(width, AHEAD);
+
+	for (TimestampTz at = now - (int64) eb_dedup_window * USECS_PER_SEC;
+		 at < last + width; at += width)
+	{
+		pg_uuid_t	id;
+
+		eb_uuid7_floor(Min(at, last), &id);
+		if (OidIsValid(lookup(&id)))
+			continue;
+		if (!ConditionalLockRelationOid(eb_catalog()->dedup, ShareUpdateExclusiveLock))
+			return;
+		if (!OidIsValid(lookup(&id)))
+		{
+			create_partition(eb_uuid7_time(&id), search(&id));
+			CommandCounterIncrement();
+		}
+	}
+}
+
+/* Drops what ended before the window; an id on its edge may be being claimed. */
+static void
+drop_expired(TimestampTz now)
+{
+	pg_uuid_t	edge;
+
+	eb_uuid7_floor(now - (int64) eb_dedup_window * USECS_PER_SEC - AHEAD, &edge);
+	for (;;)
+	{
+		Oid			relid;
+		char	   *name;
+
+		fill();
+		if (npartitions == 0 || compare(&edge, partitions[0].upper) < 0)
+			return;
+		relid = partitions[0].relid;
+		if (!ConditionalLockRelationOid(eb_catalog()->dedup, AccessExclusiveLock) ||
+			!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+			return;
+		name = get_rel_name(relid);
+		if (name == NULL)
+			return;
+		eb_partition_drop(name);
+		CommandCounterIncrement();
+	}
+}
+
+void
+eb_dedup_maintain(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	create_ahead(now);
+	drop_expired(now);
+}

@@ -1,0 +1,15 @@
+/*
+ * dedup_partition.h
+ *	  The partitions of eventbus.dedup, by the time inside the ids; for dedup*.c.
+ */
+#ifndef EB_DEDUP_PARTITION_H
+#define EB_DEDUP_PARTITION_H
+
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+#include "utils/uuid.h"
+
+/* Opens and locks the partition that holds id, making it if there is none. */
+extern Relation eb_dedup_partition_open(const pg_uuid_t *id, LOCKMODE lockmode);
+
+#endif							/* EB_DEDUP_PARTITION_H */

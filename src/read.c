@@ -1,0 +1,227 @@
+/*
+ * read.c
+ *	  SQL functions that read the log: eb_read, eb_get, eb_last_offset, eb_offset_at.
+ *
+ * A reader must never be shown what a crash could take back.  The relay's commit
+ * flushes the WAL, so what it has routed is safe; anything above may come from an
+ * asynchronous commit and is flushed here before it is returned.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "eventbus.h"
+#include "filter.h"
+#include "log.h"
+#include "shmem.h"
+#include "topic.h"
+
+PG_FUNCTION_INFO_V1(eventbus_read);
+PG_FUNCTION_INFO_V1(eventbus_get);
+PG_FUNCTION_INFO_V1(eventbus_last_offset);
+PG_FUNCTION_INFO_V1(eventbus_offset_at);
+
+/* What eb_read is asked for. */
+typedef struct EbReadRequest
+{
+	int64		from_offset;
+	int32		max_events;
+	EbTopics   *topics;			/* NULL = all */
+	EbFilter   *filter;			/* NULL = all */
+} EbReadRequest;
+
+/* Makes sure that the log survives a crash up to offset. */
+static void
+make_durable(int64 offset)
+{
+	if (RecoveryInProgress() ||
+		offset <= (int64) pg_atomic_read_u64(&eb_shmem_db()->routed))
+		return;
+	XLogFlush(GetXLogInsertRecPtr());
+}
+
+static void
+refuse_null(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be NULL", name)));
+}
+
+/* The patterns of a text[]. */
+static EbTopics *
+compile_topics(ArrayType *array)
+{
+	Datum	   *datums;
+	bool	   *nulls;
+	int			n;
+	const char **patterns;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &datums, &nulls, &n);
+	patterns = palloc(Max(n, 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(datums[i]);
+	return eb_topic_compile(n, patterns);
+}
+
+static void
+get_request(FunctionCallInfo fcinfo, EbReadRequest *request)
+{
+	memset(request, 0, sizeof(*request));
+	refuse_null(fcinfo, 0, "from_offset");
+	refuse_null(fcinfo, 1, "max_events");
+	request->from_offset = PG_GETARG_INT64(0);
+	request->max_events = PG_GETARG_INT32(1);
+	if (request->from_offset < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("from_offset must not be negative"),
+				 errhint("Offsets begin at 1; 0 reads from the start of the log.")));
+	if (request->max_events < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_events must be positive")));
+	if (!PG_ARGISNULL(2))
+		request->topics = compile_topics(PG_GETARG_ARRAYTYPE_P(2));
+	if (!PG_ARGISNULL(3))
+		request->filter = eb_filter_compile(PG_GETARG_JSONPATH_P(3));
+}
+
+static bool
+wanted(const EbReadRequest *request, TupleTableSlot *slot, MemoryContext scratch)
+{
+	MemoryContext oldcontext;
+	bool		match;
+	bool		isnull;
+	text	   *type;
+
+	if (request->topics != NULL)
+	{
+		type = DatumGetTextPP(slot_getattr(slot, EB_LOG_TYPE, &isnull));
+		if (!eb_topic_match(request->topics, VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type)))
+			return false;
+	}
+	if (request->filter == NULL)
+		return true;
+	oldcontext = MemoryContextSwitchTo(scratch);
+	match = eb_filter_match(request->filter, slot, NULL);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(scratch);
+	return match;
+}
+
+/* Puts the wanted events into the result; returns the offset of the last, or 0. */
+static int64
+read_events(const EbReadRequest *request, int64 safe, Snapshot snapshot,
+			ReturnSetInfo *rsinfo)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "eventbus filter",
+												  ALLOCSET_DEFAULT_SIZES);
+	EbLogScan  *scan = eb_log_scan_begin(request->from_offset, safe, snapshot);
+	int64		last = EB_NO_OFFSET;
+	int			n = 0;
+	TupleTableSlot *slot;
+
+	while (n < request->max_events && (slot = eb_log_scan_next(scan)) != NULL)
+	{
+		Datum		values[EB_EVENT_NATTS];
+		bool		nulls[EB_EVENT_NATTS];
+
+		CHECK_FOR_INTERRUPTS();
+		if (!wanted(request, slot, scratch))
+			continue;
+		eb_log_event_datums(slot, values, nulls);
+		last = DatumGetInt64(values[0]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		n++;
+	}
+	eb_log_scan_end(scan);
+	MemoryContextDelete(scratch);
+	return last;
+}
+
+/* Events from from_offset upwards, never past the safe offset. */
+Datum
+eventbus_read(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	EbReadRequest request;
+	Snapshot	snapshot;
+	int64		safe;
+
+	eb_shmem_require();
+	get_request(fcinfo, &request);
+	InitMaterializedSRF(fcinfo, 0);
+	safe = eb_log_safe_snapshot(&snapshot);
+	make_durable(read_events(&request, safe, snapshot, rsinfo));
+	UnregisterSnapshot(snapshot);
+	return (Datum) 0;
+}
+
+/* The event with this id, or NULL. */
+Datum
+eventbus_get(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot;
+	TupleTableSlot *slot;
+	TupleDesc	tupdesc;
+	Datum		values[EB_EVENT_NATTS];
+	bool		nulls[EB_EVENT_NATTS];
+	Datum		result = (Datum) 0;
+
+	eb_shmem_require();
+	refuse_null(fcinfo, 0, "event_id");
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	slot = eb_log_find(PG_GETARG_UUID_P(0), snapshot);
+	if (slot != NULL)
+	{
+		eb_log_event_datums(slot, values, nulls);
+		make_durable(DatumGetInt64(values[0]));
+		result = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	else
+		fcinfo->isnull = true;
+	UnregisterSnapshot(snapshot);
+	return result;
+}
+
+/* The safe offset, 0 while the log is empty. */
+Datum
+eventbus_last_offset(PG_FUNCTION_ARGS)
+{
+	Snapshot	snapshot;
+	int64		safe;
+
+	eb_shmem_require();
+	if (RecoveryInProgress())
+	{
+		safe = eb_log_safe_snapshot(&snapshot);
+		UnregisterSnapshot(snapshot);
+	}
+	else
+		safe = eb_sequencer_safe(eb_log_sequencer());
+	make_durable(safe);
+	PG_RETURN_INT64(safe);
+}
+
+/* The first offset that was committed at or after a time, or a lower one. */
+Datum
+eventbus_offset_at(PG_FUNCTION_ARGS)
+{
+	eb_shmem_require();
+	refuse_null(fcinfo, 0, "at");
+	PG_RETURN_INT64(eb_log_offset_at(PG_GETARG_TIMESTAMPTZ(0)));
+}
