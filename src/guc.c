@@ -10,6 +10,7 @@
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "guc.h"
@@ -136,12 +137,10 @@ define_relay(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
-void
-eb_guc_init(void)
+/* What sizes shared memory, and cannot be defined once the server runs. */
+static void
+define_sizes(void)
 {
-	define_emit();
-	define_consume();
-	define_relay();
 	DefineCustomIntVariable("eventbus.max_databases",
 							"Databases of the cluster that can have the extension; sizes shared memory.",
 							NULL, &eb_max_databases, 64, 1, 10000,
@@ -150,6 +149,16 @@ eb_guc_init(void)
 							"Durable subscriptions in all databases of the cluster; sizes shared memory.",
 							NULL, &eb_max_subscriptions, 1024, 1, 100000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
+void
+eb_guc_init(void)
+{
+	define_emit();
+	define_consume();
+	define_relay();
+	if (process_shared_preload_libraries_in_progress)
+		define_sizes();
 	DefineCustomStringVariable("eventbus.debug_hold",
 							   "Name of a hold point at which this session waits for advisory lock 7431; for tests.",
 							   NULL, &eb_debug_hold, "",

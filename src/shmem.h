@@ -209,4 +209,41 @@ extern bool eb_shmem_hold(Oid dboid);
 extern void eb_shmem_unhold(Oid dboid);
 extern bool eb_shmem_relay_gone(Oid dboid, pid_t *pid);
 
+/* shmem_stat.c: copies for the statistics */
+typedef struct EbDbStat
+{
+	Oid			dboid;
+	bool		sequenced;		/* the two offsets are known */
+	int64		safe_offset;
+	int64		next_offset;
+	int64		routed;
+	int64		passes;
+	int64		emitted;
+	int64		duplicates;
+	TimestampTz last_pass_at;	/* 0 = none yet */
+	EbRelayInfo relay;
+} EbDbStat;
+
+typedef struct EbSubStat
+{
+	int32		id;
+	int32		waiters;
+	int64		routed;
+	int64		fetched;
+	int64		acked;
+	int64		nacked;
+	int64		expired;
+} EbSubStat;
+
+typedef struct EbWaitStat
+{
+	pid_t		pid;
+	int32		subscription_id;
+} EbWaitStat;
+
+extern bool eb_shmem_stat_no_worker_slot(void);
+extern EbDbStat *eb_shmem_stat_dbs(int *n);
+extern EbSubStat *eb_shmem_stat_subs(Oid dboid, int *n);
+extern EbWaitStat *eb_shmem_stat_waits(Oid dboid, int *n);
+
 #endif							/* EB_SHMEM_H */

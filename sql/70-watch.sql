@@ -1,0 +1,266 @@
+-- Watching: counters from shared memory, views for \watch, health and metrics.  Payloads are never shown.
+
+CREATE FUNCTION eventbus.stat_server(
+    OUT preloaded boolean, OUT launcher_pid int, OUT no_worker_slot boolean) RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eventbus_stat_server';
+COMMENT ON FUNCTION eventbus.stat_server() IS 'whether the library is preloaded, and the launcher';
+
+CREATE FUNCTION eventbus.stat_database(
+    OUT datid oid, OUT relay_state text, OUT relay_pid int, OUT relay_started_at timestamptz,
+    OUT relay_restart_at timestamptz, OUT relay_failures int, OUT holders int, OUT relay_error text,
+    OUT safe_offset bigint, OUT last_offset bigint, OUT routed bigint, OUT passes bigint,
+    OUT last_pass_at timestamptz, OUT emitted bigint, OUT duplicates bigint, OUT is_current boolean)
+RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eventbus_stat_database';
+COMMENT ON FUNCTION eventbus.stat_database() IS 'relay and counters of every database that uses eventbus';
+
+CREATE FUNCTION eventbus.stat_subscription(
+    OUT subscription_id int, OUT waiting int, OUT routed bigint, OUT fetched bigint, OUT acked bigint,
+    OUT nacked bigint, OUT expired bigint) RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eventbus_stat_subscription';
+COMMENT ON FUNCTION eventbus.stat_subscription() IS 'counters of this database''s subscriptions, in events, since the server''s start';
+
+CREATE FUNCTION eventbus.stat_waiting(OUT pid int, OUT subscription_id int) RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eventbus_stat_waiting';
+COMMENT ON FUNCTION eventbus.stat_waiting() IS 'sessions of this database that wait in eb_fetch';
+
+CREATE FUNCTION eventbus.event_age(event_id uuid) RETURNS double precision
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_catalog.round((EXTRACT(epoch FROM pg_catalog.clock_timestamp())
+    - ('x' || pg_catalog.left(pg_catalog.replace(event_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0), 3);
+COMMENT ON FUNCTION eventbus.event_age(uuid) IS 'seconds since an event was emitted, by its UUIDv7';
+
+CREATE FUNCTION eventbus.offset_age(at_or_after bigint) RETURNS double precision
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT eventbus.event_age(e.event_id) FROM eventbus.event e
+    WHERE e."offset" >= at_or_after ORDER BY e."offset" LIMIT 1;
+END;
+COMMENT ON FUNCTION eventbus.offset_age(bigint) IS 'age in seconds of the first event at or after an offset, NULL if there is none';
+
+CREATE VIEW @extschema@.eb_stat_relay AS
+SELECT d.datname AS database, s.relay_state AS state, s.relay_pid AS pid,
+       pg_catalog.date_trunc('second', CASE WHEN s.relay_pid IS NOT NULL
+           THEN pg_catalog.clock_timestamp() - s.relay_started_at END) AS up,
+       s.passes,
+       pg_catalog.round(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - s.last_pass_at), 1) AS last_pass_s,
+       s.routed AS position, GREATEST(s.safe_offset - s.routed, 0) AS lag, s.relay_failures AS failures,
+       pg_catalog.left(s.relay_error, 40) AS error
+FROM eventbus.stat_database() s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.datid;
+COMMENT ON VIEW @extschema@.eb_stat_relay IS 'the relay of every database of the cluster that uses eventbus';
+
+CREATE VIEW @extschema@.eb_stat_bus AS
+WITH bus AS (
+    SELECT COALESCE(s.safe_offset, (SELECT pg_catalog.max(e."offset") FROM eventbus.event e), 0) AS last_offset,
+           GREATEST(s.routed, (SELECT pg_catalog.max(p.position) FROM eventbus.progress p), 0) AS position,
+           COALESCE(s.emitted, 0) AS emitted, COALESCE(s.duplicates, 0) AS duplicates
+    FROM (VALUES (1)) one LEFT JOIN eventbus.stat_database() s ON s.is_current)
+SELECT b.last_offset, b.position, GREATEST(b.last_offset - b.position, 0) AS lag,
+       CASE WHEN b.last_offset > b.position THEN COALESCE(eventbus.offset_age(b.position + 1), 0) ELSE 0 END AS lag_s,
+       b.emitted, b.duplicates,
+       (SELECT pg_catalog.count(*) FROM eventbus.subscription) AS subscriptions,
+       (SELECT COALESCE(pg_catalog.sum(d.events), 0) FROM eventbus.delivery d) AS queued,
+       (SELECT COALESCE(pg_catalog.sum(s.waiting), 0) FROM eventbus.stat_subscription() s) AS waiting
+FROM bus b;
+COMMENT ON VIEW @extschema@.eb_stat_bus IS 'this database''s bus in one row: log, relay lag, queue; counters since the server''s start';
+
+CREATE VIEW @extschema@.eb_stat_subscription AS
+SELECT u.name, CASE WHEN u.paused THEN 'paused' ELSE 'active' END AS state,
+       COALESCE(q.queued, 0) AS queued, COALESCE(q.leased, 0) AS leased,
+       COALESCE(eventbus.offset_age(q.first_offset), 0) AS oldest_s,
+       COALESCE(s.routed, 0) AS routed, COALESCE(s.acked, 0) AS acked, COALESCE(s.nacked, 0) AS nacked,
+       COALESCE(s.expired, 0) AS expired, COALESCE(s.waiting, 0) AS waiting
+FROM eventbus.subscription u
+LEFT JOIN (SELECT d.subscription_id,
+                  pg_catalog.sum(d.events) FILTER (WHERE d.lease_until IS NULL
+                      OR d.lease_until <= pg_catalog.clock_timestamp()) AS queued,
+                  pg_catalog.sum(d.events) FILTER (WHERE d.lease_until > pg_catalog.clock_timestamp()) AS leased,
+                  pg_catalog.min(d.first_offset) FILTER (WHERE d.due_at IS NULL
+                      OR d.due_at <= pg_catalog.clock_timestamp()) AS first_offset
+           FROM eventbus.delivery d GROUP BY d.subscription_id) q ON q.subscription_id = u.id
+LEFT JOIN eventbus.stat_subscription() s ON s.subscription_id = u.id;
+COMMENT ON VIEW @extschema@.eb_stat_subscription IS 'queue and counters of each durable subscription, in events';
+
+CREATE VIEW @extschema@.eb_stat_consumer AS
+SELECT u.name AS subscription, d.consumer, 'working' AS state, pg_catalog.count(*) AS deliveries,
+       pg_catalog.sum(d.events) AS events, pg_catalog.max(d.attempt) AS attempt,
+       pg_catalog.round(EXTRACT(epoch FROM pg_catalog.min(d.lease_until) - pg_catalog.clock_timestamp()), 1) AS lease_s
+FROM eventbus.delivery d JOIN eventbus.subscription u ON u.id = d.subscription_id
+WHERE d.lease_until > pg_catalog.clock_timestamp()
+GROUP BY u.name, d.consumer
+UNION ALL
+SELECT u.name, COALESCE(NULLIF(a.application_name, ''), '-') || '/' || w.pid, 'waiting', 0, 0, NULL, NULL
+FROM eventbus.stat_waiting() w JOIN eventbus.subscription u ON u.id = w.subscription_id
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid;
+COMMENT ON VIEW @extschema@.eb_stat_consumer IS 'consumers that hold leases or wait in eb_fetch; lease_s is the time until the first lease ends';
+
+CREATE FUNCTION eventbus.health_relay(OUT component text, OUT status text, OUT detail text, OUT hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s record;
+    state text;
+BEGIN
+    component := 'relay';
+    status := 'ok';
+    SELECT * INTO s FROM eventbus.stat_database() d WHERE d.is_current;
+    state := COALESCE(s.relay_state, 'unknown');
+    IF pg_is_in_recovery() THEN
+        detail := 'none: this server is a standby';
+        hint := 'A relay starts when the server is promoted.';
+    ELSIF NOT current_setting('eventbus.relay')::boolean THEN
+        status := 'warn';
+        detail := 'none: eventbus.relay is off';
+        hint := 'Set eventbus.relay = on and reload the configuration, or call eb_relay_run() regularly.';
+    ELSIF state = 'running' AND s.last_pass_at < clock_timestamp() - interval '60 s' THEN
+        status := 'fail';
+        detail := format('process %s has made no pass for %s', s.relay_pid,
+                         date_trunc('second', clock_timestamp() - s.last_pass_at));
+        hint := format('See what it waits for in pg_stat_activity and pg_blocking_pids(%1$s); '
+                       'pg_terminate_backend(%1$s) starts it anew.', s.relay_pid);
+    ELSIF state = 'running' THEN
+        detail := format('process %s, since %s, %s passes', s.relay_pid,
+                         date_trunc('second', s.relay_started_at), s.passes);
+        IF s.relay_failures > 0 THEN
+            status := 'warn';
+            detail := detail || format(', after %s failures, the last: %s', s.relay_failures, s.relay_error);
+            hint := 'See the server log around that error.';
+        END IF;
+    ELSIF state = 'failed' THEN
+        status := 'fail';
+        detail := format('failed %s times in a row, the last error: %s', s.relay_failures,
+                         COALESCE(s.relay_error, 'none known'));
+        hint := format('See the server log and remove the cause; the next attempt is at %s.',
+                       date_trunc('second', s.relay_restart_at));
+    ELSE
+        status := 'warn';
+        detail := CASE WHEN s.holders > 0 THEN 'none: a command on the whole database is under way'
+                       ELSE 'none yet' END;
+        hint := 'It should run within seconds; if not, see the rows above and the server log.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION eventbus.health_relay() IS 'the relay''s row of eb_health()';
+
+CREATE FUNCTION eventbus.health_queue(OUT component text, OUT status text, OUT detail text, OUT hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s record;
+BEGIN
+    component := 'queue';
+    SELECT * INTO s FROM @extschema@.eb_stat_subscription v
+    WHERE v.state = 'active' AND v.queued > 0 ORDER BY v.oldest_s DESC LIMIT 1;
+    IF s.name IS NULL THEN
+        status := 'ok';
+        detail := 'nothing waits';
+        RETURN;
+    END IF;
+    status := CASE WHEN s.oldest_s >= 600 THEN 'fail' WHEN s.oldest_s >= 60 THEN 'warn' ELSE 'ok' END;
+    detail := format('oldest undelivered event: %s s, in subscription "%s", where %s events wait and %s are leased',
+                     round(s.oldest_s::numeric, 1), s.name, s.queued, s.leased);
+    IF status <> 'ok' THEN
+        hint := CASE WHEN s.leased = 0 AND s.waiting = 0
+                THEN 'No consumer is at work: start one, or end the subscription with eb_unsubscribe.'
+                ELSE 'Its consumers are too slow or keep failing: see eb_stat_subscription and eb_stat_consumer, or add consumers.'
+                END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION eventbus.health_queue() IS 'the queue''s row of eb_health()';
+
+CREATE FUNCTION @extschema@.eb_health()
+RETURNS TABLE (component text, status text, detail text, hint text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    s record;
+    b record;
+BEGIN
+    SELECT * INTO s FROM eventbus.stat_server();
+    IF NOT s.preloaded THEN
+        RETURN QUERY VALUES ('preload', 'fail', 'the library is not loaded at server start; events can be neither emitted nor consumed',
+            'Add eventbus to shared_preload_libraries and restart the server.');
+    ELSE
+        RETURN QUERY VALUES ('preload', 'ok', 'the library was loaded at server start', NULL);
+        RETURN QUERY SELECT 'launcher',
+            CASE WHEN s.launcher_pid IS NOT NULL OR pg_is_in_recovery() THEN 'ok' ELSE 'fail' END,
+            CASE WHEN s.launcher_pid IS NOT NULL THEN format('process %s', s.launcher_pid)
+                 WHEN pg_is_in_recovery() THEN 'none: this server is a standby'
+                 ELSE 'does not run' END,
+            CASE WHEN s.launcher_pid IS NOT NULL THEN NULL
+                 WHEN pg_is_in_recovery() THEN 'It starts when the server is promoted.'
+                 ELSE 'The server starts it anew within seconds; if it does not stay, see the server log.' END;
+        RETURN QUERY SELECT 'worker slots', CASE WHEN s.no_worker_slot THEN 'fail' ELSE 'ok' END,
+            CASE WHEN s.no_worker_slot THEN 'no slot was free for a relay' ELSE 'no shortage' END,
+            CASE WHEN s.no_worker_slot THEN format('Raise max_worker_processes (now %s) by one per database that uses '
+                'eventbus, and one more, and restart the server.', current_setting('max_worker_processes')) END;
+        RETURN QUERY SELECT h.* FROM eventbus.health_relay() h;
+    END IF;
+
+    SELECT * INTO b FROM @extschema@.eb_stat_bus;
+    RETURN QUERY SELECT 'relay lag', CASE WHEN b.lag_s >= 60 THEN 'fail' WHEN b.lag_s >= 10 THEN 'warn' ELSE 'ok' END,
+        format('%s events, %s s', b.lag, b.lag_s),
+        CASE WHEN b.lag_s >= 10 THEN 'Committed events are not routed to subscriptions: see the row of the relay; '
+            'if it is busy, it catches up by itself.' END;
+    RETURN QUERY SELECT h.* FROM eventbus.health_queue() h;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.eb_health() IS 'what is well and what is not, a row a component: ok, warn or fail, and what to do about it';
+
+CREATE FUNCTION @extschema@.eb_metrics()
+RETURNS TABLE (name text, labels jsonb, type text, value double precision)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT m.name, '{}'::jsonb, m.type, m.value::double precision
+    FROM @extschema@.eb_stat_bus b,
+    LATERAL (VALUES
+        ('eventbus_last_offset', 'gauge', b.last_offset),
+        ('eventbus_relay_position', 'gauge', b.position),
+        ('eventbus_relay_lag_events', 'gauge', b.lag),
+        ('eventbus_relay_lag_seconds', 'gauge', b.lag_s),
+        ('eventbus_emitted_total', 'counter', b.emitted),
+        ('eventbus_duplicates_total', 'counter', b.duplicates),
+        ('eventbus_subscriptions', 'gauge', b.subscriptions)) AS m(name, type, value);
+
+    RETURN QUERY
+    SELECT m.name, '{}'::jsonb, m.type, m.value::double precision
+    FROM eventbus.stat_database() s,
+    LATERAL (VALUES
+        ('eventbus_relay_up', 'gauge', (s.relay_state = 'running')::int),
+        ('eventbus_relay_failures', 'gauge', s.relay_failures),
+        ('eventbus_relay_passes_total', 'counter', s.passes)) AS m(name, type, value)
+    WHERE s.is_current;
+
+    RETURN QUERY
+    SELECT m.name, jsonb_build_object('subscription', s.name), m.type, m.value::double precision
+    FROM @extschema@.eb_stat_subscription s
+    JOIN eventbus.subscription u ON u.name = s.name
+    LEFT JOIN eventbus.stat_subscription() c ON c.subscription_id = u.id,
+    LATERAL (VALUES
+        ('eventbus_subscription_queued_events', 'gauge', s.queued),
+        ('eventbus_subscription_leased_events', 'gauge', s.leased),
+        ('eventbus_subscription_oldest_seconds', 'gauge', s.oldest_s),
+        ('eventbus_subscription_paused', 'gauge', u.paused::int),
+        ('eventbus_subscription_waiting_consumers', 'gauge', s.waiting),
+        ('eventbus_subscription_routed_total', 'counter', s.routed),
+        ('eventbus_subscription_fetched_total', 'counter', COALESCE(c.fetched, 0)),
+        ('eventbus_subscription_acked_total', 'counter', s.acked),
+        ('eventbus_subscription_nacked_total', 'counter', s.nacked),
+        ('eventbus_subscription_expired_leases_total', 'counter', s.expired)) AS m(name, type, value);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.eb_metrics() IS 'the statistics of this database with Prometheus names; counters begin at zero when the server starts';
+
+REVOKE ALL ON FUNCTION eventbus.stat_server(), eventbus.stat_database(), eventbus.stat_subscription(),
+    eventbus.stat_waiting(), eventbus.event_age(uuid), eventbus.offset_age(bigint), eventbus.health_relay(),
+    eventbus.health_queue(), @extschema@.eb_health(), @extschema@.eb_metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION eventbus.stat_database(), eventbus.stat_subscription(), eventbus.stat_waiting(),
+    eventbus.event_age(uuid), eventbus.offset_age(bigint), @extschema@.eb_health(), @extschema@.eb_metrics()
+    TO pg_monitor;
+REVOKE ALL ON @extschema@.eb_stat_bus, @extschema@.eb_stat_relay, @extschema@.eb_stat_subscription,
+    @extschema@.eb_stat_consumer FROM PUBLIC;
+GRANT SELECT ON @extschema@.eb_stat_bus, @extschema@.eb_stat_relay, @extschema@.eb_stat_subscription,
+    @extschema@.eb_stat_consumer TO pg_monitor;

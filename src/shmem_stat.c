@@ -1,0 +1,124 @@
+/*
+ * shmem_stat.c
+ *	  Copies of the shared state, for the statistics views.
+ *
+ * Numbers of different slots are read one after the other, not all at the same
+ * moment.  Nothing here errors after a lock was taken: memory comes first.
+ */
+#include "postgres.h"
+
+#include "storage/lwlock.h"
+
+#include "compat.h"
+#include "shmem.h"
+
+/* True if the launcher's last attempt to register a worker found no slot. */
+bool
+eb_shmem_stat_no_worker_slot(void)
+{
+	bool		exhausted;
+
+	LWLockAcquire(eb_shmem->directory, LW_SHARED);
+	exhausted = eb_shmem->no_worker_slot;
+	LWLockRelease(eb_shmem->directory);
+	return exhausted;
+}
+
+static void
+copy_db(EbDb *db, EbDbStat *stat)
+{
+	stat->dboid = db->dboid;
+	SpinLockAcquire(&db->mutex);
+	stat->sequenced = db->sequenced;
+	stat->next_offset = db->next_offset;
+	stat->safe_offset = db->next_offset - 1;
+	if (db->inflight_head >= 0)
+		stat->safe_offset = eb_shmem->backends[db->inflight_head].first_offset - 1;
+	SpinLockRelease(&db->mutex);
+	stat->routed = (int64) pg_atomic_read_u64(&db->routed);
+	stat->passes = (int64) pg_atomic_read_u64(&db->passes);
+	stat->emitted = (int64) pg_atomic_read_u64(&db->emitted);
+	stat->duplicates = (int64) pg_atomic_read_u64(&db->duplicates);
+	stat->last_pass_at = (TimestampTz) pg_atomic_read_u64(&db->last_pass_at);
+}
+
+/* Every database that has a slot. */
+EbDbStat *
+eb_shmem_stat_dbs(int *n)
+{
+	EbDbStat   *stats = palloc0(eb_shmem->ndbs * sizeof(EbDbStat));
+
+	*n = 0;
+	LWLockAcquire(eb_shmem->directory, LW_SHARED);
+	for (int i = 0; i < eb_shmem->ndbs; i++)
+		if (OidIsValid(eb_shmem->dbs[i].dboid))
+			copy_db(&eb_shmem->dbs[i], &stats[(*n)++]);
+	LWLockRelease(eb_shmem->directory);
+	for (int i = 0; i < *n; i++)
+		eb_shmem_relay_read(stats[i].dboid, &stats[i].relay);
+	return stats;
+}
+
+/* The index of a database's slot, -1 if it has none; the directory is locked. */
+static int
+index_of(Oid dboid)
+{
+	for (int i = 0; i < eb_shmem->ndbs; i++)
+		if (eb_shmem->dbs[i].dboid == dboid)
+			return i;
+	return -1;
+}
+
+/* Every durable subscription of a database that has a slot. */
+EbSubStat *
+eb_shmem_stat_subs(Oid dboid, int *n)
+{
+	EbSubStat  *stats = palloc0(eb_shmem->nsubs * sizeof(EbSubStat));
+	int			db;
+
+	*n = 0;
+	LWLockAcquire(eb_shmem->directory, LW_SHARED);
+	db = index_of(dboid);
+	for (int i = 0; db >= 0 && i < eb_shmem->nsubs; i++)
+	{
+		EbSubShared *sub = &eb_shmem->subs[i];
+		EbSubStat  *stat = &stats[*n];
+
+		if (sub->db != db)
+			continue;
+		stat->id = sub->id;
+		stat->waiters = (int32) pg_atomic_read_u32(&sub->waiters);
+		stat->routed = (int64) pg_atomic_read_u64(&sub->routed);
+		stat->fetched = (int64) pg_atomic_read_u64(&sub->fetched);
+		stat->acked = (int64) pg_atomic_read_u64(&sub->acked);
+		stat->nacked = (int64) pg_atomic_read_u64(&sub->nacked);
+		stat->expired = (int64) pg_atomic_read_u64(&sub->expired);
+		(*n)++;
+	}
+	LWLockRelease(eb_shmem->directory);
+	return stats;
+}
+
+/* The processes that sleep in eb_fetch, in a database. */
+EbWaitStat *
+eb_shmem_stat_waits(Oid dboid, int *n)
+{
+	EbWaitStat *stats = palloc0(eb_shmem->nbackends * sizeof(EbWaitStat));
+	int			db;
+
+	*n = 0;
+	LWLockAcquire(eb_shmem->directory, LW_SHARED);
+	db = index_of(dboid);
+	for (int i = 0; db >= 0 && i < eb_shmem->nbackends; i++)
+	{
+		uint32		slot = pg_atomic_read_u32(&eb_shmem->backends[i].waiting_for);
+
+		if (slot == 0 || eb_shmem->subs[slot - 1].db != db)
+			continue;
+		stats[*n].pid = GetPGProcByNumber(i)->pid;
+		stats[*n].subscription_id = eb_shmem->subs[slot - 1].id;
+		(*n)++;
+	}
+	LWLockRelease(eb_shmem->directory);
+	return stats;
+}
