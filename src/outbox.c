@@ -129,7 +129,7 @@ eb_outbox_append(const Datum *values, const bool *nulls, bool generated)
 
 	remember_level();
 	row = eb_outbox_store_add(hoff + data_len);
-	memset(row, 0, hoff);
+	memset(row, 0, hoff + data_len);	/* reading tells padding by its zeroes */
 	ItemPointerSetInvalid(&row->t_ctid);
 	HeapTupleHeaderSetNatts(row, EB_LOG_NATTS);
 	row->t_hoff = hoff;
