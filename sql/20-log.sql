@@ -15,14 +15,15 @@ CREATE TABLE eventbus.event (
 COMMENT ON TABLE eventbus.event IS 'the log: every committed event by offset, in segments of an offset range';
 CREATE INDEX event_event_id ON eventbus.event (event_id);
 
--- One row a pass of the relay; insert-only.  The last row is the position.
+-- One row a pass of the relay; insert-only.  The last row, by position and then pass, is where the relay is.
 CREATE TABLE eventbus.progress (
     position bigint      NOT NULL,
+    pass     bigint      NOT NULL,
     at       timestamptz NOT NULL,
     cursors  bigint[]
 );
 COMMENT ON TABLE eventbus.progress IS 'how far the relay has come, and when: every event committed after "at" has a higher offset than position; cursors are (subscription, position) pairs of those that are behind';
-CREATE INDEX progress_position ON eventbus.progress (position);
+CREATE UNIQUE INDEX progress_position ON eventbus.progress (position, pass);
 CREATE INDEX progress_at ON eventbus.progress (at);
 
 -- Ids that callers gave, each in the partition of its own timestamp.

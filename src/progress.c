@@ -3,7 +3,8 @@
  *	  eventbus.progress and eventbus.seek: how far the relay has come.
  *
  * Progress is insert-only and its last row counts, so that nothing has to be
- * found again through dead versions.  The row is written in the transaction of
+ * found again through dead versions.  Positions never fall, and the pass number
+ * tells the later of two rows with one position.  The row is written in the transaction of
  * the deliveries it stands for.  Its time is taken after the safe offset was
  * read: whatever commits later has a higher offset than its position.
  */
@@ -28,6 +29,7 @@
 enum
 {
 	PROGRESS_POSITION = 1,
+	PROGRESS_PASS,
 	PROGRESS_AT,
 	PROGRESS_CURSORS,
 	PROGRESS_NATTS = PROGRESS_CURSORS
@@ -75,6 +77,7 @@ eb_progress_read(EbProgress *progress, Snapshot snapshot)
 	if (index_getnext_slot(scan, BackwardScanDirection, slot))
 	{
 		slot_getallattrs(slot);
+		progress->pass = DatumGetInt64(slot->tts_values[PROGRESS_PASS - 1]);
 		progress->position = DatumGetInt64(slot->tts_values[PROGRESS_POSITION - 1]);
 		progress->at = DatumGetTimestampTz(slot->tts_values[PROGRESS_AT - 1]);
 		if (!slot->tts_isnull[PROGRESS_CURSORS - 1])
@@ -94,6 +97,7 @@ eb_progress_write(const EbProgress *progress)
 	Datum		values[PROGRESS_NATTS];
 	bool		nulls[PROGRESS_NATTS] = {0};
 
+	values[PROGRESS_PASS - 1] = Int64GetDatum(progress->pass);
 	values[PROGRESS_POSITION - 1] = Int64GetDatum(progress->position);
 	values[PROGRESS_AT - 1] = TimestampTzGetDatum(progress->at);
 	nulls[PROGRESS_CURSORS - 1] = (progress->cursors == NIL);

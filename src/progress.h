@@ -19,6 +19,7 @@ typedef struct EbCursor
 
 typedef struct EbProgress
 {
+	int64		pass;			/* counts the rows */
 	int64		position;
 	TimestampTz at;				/* 0 = no row yet */
 	List	   *cursors;		/* of EbCursor */

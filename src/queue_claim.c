@@ -259,7 +259,7 @@ take(LaneScan *s, EbDelivery *d)
 			return bury(s, d);
 	}
 	if (d->attempt > 0 && d->events > 1)
-		return take_singly(s, d, s->claim->sub->ordered ? 1 : room);
+		return take_singly(s, d, s->lane >= EB_LANE_ORDERED ? 1 : room);
 	if (d->events > room)
 		return take_part(s, d, room);
 	stamp(s->claim, d);
@@ -301,6 +301,41 @@ claim_unordered(LaneScan *s)
 }
 
 /*
+ * The row of an ordered lane that is next, in *d.  Rows with one position are the
+ * parts of one batch: if any of them is out of reach, all are; else the one with
+ * the lowest offset is next.
+ */
+static Verdict
+first_of_lane(LaneScan *s, EbDelivery *d)
+{
+	Verdict		verdict = VERDICT_TAKEN;
+	EbDelivery	row;
+
+	scan_begin(s, s->seen.head);
+	while (index_getnext_slot(s->scan, ForwardScanDirection, s->slot))
+	{
+		Verdict		v = judge(s, &row);
+
+		if (s->head == EB_LANE_EMPTY)
+		{
+			s->head = row.position;
+			verdict = v;
+			*d = row;
+		}
+		else if (row.position != s->head)
+			break;
+		else if (v != VERDICT_TAKE)
+			verdict = v;
+		else if (row.first_offset < d->first_offset)
+			*d = row;
+		if (verdict != VERDICT_TAKE)
+			break;
+	}
+	scan_end(s);
+	return verdict;
+}
+
+/*
  * A lane in strict order: its first live row, if that may be taken.  Afterwards
  * nothing of the lane may be taken until something is released there.
  */
@@ -311,16 +346,9 @@ claim_ordered(LaneScan *s)
 
 	for (int i = 0; i < ORDERED_RETRIES; i++)
 	{
+		Verdict		verdict = first_of_lane(s, &d);
 		EbLane		now;
-		Verdict		verdict = VERDICT_TAKEN;
 
-		scan_begin(s, s->seen.head);
-		if (index_getnext_slot(s->scan, ForwardScanDirection, s->slot))
-		{
-			verdict = judge(s, &d);
-			s->head = d.position;
-		}
-		scan_end(s);
 		eb_lane_read(s->claim->sub->shared, s->claim->sub->id, s->lane, &now);
 		if (now.generation != s->seen.generation)
 		{
@@ -370,12 +398,9 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 	claim_lane(queue, claim, EB_LANE_DELAYED);
 	for (int lane = 0; lane < EB_LANE_PRIORITIES; lane++)
 		claim_lane(queue, claim, lane);
-	if (sub->ordered)
-	{
-		turn++;
-		for (int i = 0; i < EB_ORDERED_LANES; i++)
-			claim_lane(queue, claim, EB_LANE_ORDERED + (turn + i) % EB_ORDERED_LANES);
-	}
+	turn++;
+	for (int i = 0; i < EB_ORDERED_LANES; i++)	/* also if it was ordered once */
+		claim_lane(queue, claim, EB_LANE_ORDERED + (turn + i) % EB_ORDERED_LANES);
 
 	/* Lanes that a full claim did not reach may hold something due. */
 	if (rescan && claim->taken >= claim->max_events)

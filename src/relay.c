@@ -316,7 +316,7 @@ route_behind(Pass *pass)
 static void
 write_progress(Pass *pass)
 {
-	EbProgress	next = {.position = pass->end, .at = pass->now};
+	EbProgress	next = {.pass = pass->progress.pass + 1, .position = pass->end, .at = pass->now};
 
 	if (pass->router->routed == 0 && !pass->cursors_changed &&
 		(pass->end == pass->progress.position ||

@@ -263,40 +263,72 @@ clear_queue(int32 id)
 									1, types, args, NULL, false, 0), SPI_OK_DELETE);
 }
 
-/* Inserts or changes the row; returns its id. */
-static int32
-upsert(FunctionCallInfo fcinfo, int64 start, Oid user)
+#define SETTINGS "topics, filter, ordering, batch_size, batch_window, lease, max_attempts, " \
+	"backoff, backoff_max, dlq_replay_after, dlq_replay_max"
+#define NSETTINGS 11
+
+/* The settings among the arguments, as parameters $1 to $11. */
+static void
+settings_args(FunctionCallInfo fcinfo, Oid *types, Datum *args, char *nulls)
 {
-	static const char *const sql =
-		"INSERT INTO eventbus.subscription AS s (name, owner, topics, filter, start_offset, ordering, "
-		"batch_size, batch_window, lease, max_attempts, backoff, backoff_max, dlq_replay_after, dlq_replay_max) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
-		"ON CONFLICT (name) DO UPDATE SET topics = excluded.topics, filter = excluded.filter, "
-		"ordering = excluded.ordering, batch_size = excluded.batch_size, batch_window = excluded.batch_window, "
-		"lease = excluded.lease, max_attempts = excluded.max_attempts, backoff = excluded.backoff, "
-		"backoff_max = excluded.backoff_max, dlq_replay_after = excluded.dlq_replay_after, "
-		"dlq_replay_max = excluded.dlq_replay_max RETURNING id";
-	Oid			types[14] = {TEXTOID, REGROLEOID, TEXTARRAYOID, JSONPATHOID, INT8OID, TEXTOID,
-		INT4OID, INTERVALOID, INTERVALOID, INT4OID, INTERVALOID, INTERVALOID,
-	INTERVALOID, INT4OID};
-	Datum		args[14];
-	char		nulls[14];
+	static const Oid setting_types[NSETTINGS] = {
+		TEXTARRAYOID, JSONPATHOID, TEXTOID, INT4OID, INTERVALOID, INTERVALOID, INT4OID,
+		INTERVALOID, INTERVALOID, INTERVALOID, INT4OID
+	};
+	static const int setting_args[NSETTINGS] = {
+		ARG_TOPICS, ARG_FILTER, ARG_ORDERING, ARG_BATCH_SIZE, ARG_BATCH_WINDOW, ARG_LEASE,
+		ARG_MAX_ATTEMPTS, ARG_BACKOFF, ARG_BACKOFF_MAX, ARG_DLQ_REPLAY_AFTER, ARG_DLQ_REPLAY_MAX
+	};
+
+	for (int i = 0; i < NSETTINGS; i++)
+	{
+		types[i] = setting_types[i];
+		args[i] = PG_GETARG_DATUM(setting_args[i]);
+		nulls[i] = PG_ARGISNULL(setting_args[i]) ? 'n' : ' ';
+	}
+}
+
+static void
+update_settings(FunctionCallInfo fcinfo, int32 id)
+{
+	Oid			types[NSETTINGS + 1];
+	Datum		args[NSETTINGS + 1];
+	char		nulls[NSETTINGS + 1];
+
+	settings_args(fcinfo, types, args, nulls);
+	types[NSETTINGS] = INT4OID;
+	args[NSETTINGS] = Int32GetDatum(id);
+	nulls[NSETTINGS] = ' ';
+	spi_check(SPI_execute_with_args("UPDATE eventbus.subscription SET (" SETTINGS ") = "
+									"($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) WHERE id = $12",
+									NSETTINGS + 1, types, args, nulls, false, 0), SPI_OK_UPDATE);
+}
+
+/* Inserts the row and returns true and its id, unless another session was faster. */
+static bool
+insert_subscription(FunctionCallInfo fcinfo, int64 start, Oid user, int32 *id)
+{
+	Oid			types[NSETTINGS + 3];
+	Datum		args[NSETTINGS + 3];
+	char		nulls[NSETTINGS + 3];
 	bool		isnull;
 
-	memset(nulls, ' ', sizeof(nulls));
-	args[0] = PG_GETARG_DATUM(ARG_NAME);
-	args[1] = ObjectIdGetDatum(user);
-	args[2] = PG_GETARG_DATUM(ARG_TOPICS);
-	args[3] = PG_GETARG_DATUM(ARG_FILTER);
-	nulls[3] = PG_ARGISNULL(ARG_FILTER) ? 'n' : ' ';
-	args[4] = Int64GetDatum(start);
-	args[5] = PG_GETARG_DATUM(ARG_ORDERING);
-	for (int i = ARG_BATCH_SIZE; i <= ARG_DLQ_REPLAY_MAX; i++)
-		args[i - ARG_BATCH_SIZE + 6] = PG_GETARG_DATUM(i);
-	nulls[12] = PG_ARGISNULL(ARG_DLQ_REPLAY_AFTER) ? 'n' : ' ';
-	spi_check(SPI_execute_with_args(sql, 14, types, args, nulls, false, 0),
-			  SPI_OK_INSERT_RETURNING);
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	settings_args(fcinfo, types, args, nulls);
+	memset(nulls + NSETTINGS, ' ', 3);
+	types[NSETTINGS] = TEXTOID;
+	args[NSETTINGS] = PG_GETARG_DATUM(ARG_NAME);
+	types[NSETTINGS + 1] = REGROLEOID;
+	args[NSETTINGS + 1] = ObjectIdGetDatum(user);
+	types[NSETTINGS + 2] = INT8OID;
+	args[NSETTINGS + 2] = Int64GetDatum(start);
+	spi_check(SPI_execute_with_args("INSERT INTO eventbus.subscription (" SETTINGS ", name, owner, start_offset) "
+									"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+									"ON CONFLICT (name) DO NOTHING RETURNING id",
+									NSETTINGS + 3, types, args, nulls, false, 0), SPI_OK_INSERT_RETURNING);
+	if (SPI_processed == 0)
+		return false;
+	*id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return true;
 }
 
 /*
@@ -327,16 +359,19 @@ eventbus_subscribe(PG_FUNCTION_ARGS)
 
 	eb_owner_begin(&scope);
 	SPI_connect();
-	if (lock_subscription(name, &id, &owner))
+	if (!lock_subscription(name, &id, &owner) &&
+		insert_subscription(fcinfo, start, user, &id))
+		request_seek(id, start, false);
+	else if (lock_subscription(name, &id, &owner))
 	{
 		require_owner(name, owner, user);
-		(void) upsert(fcinfo, start, user);
+		update_settings(fcinfo, id);
 	}
 	else
-	{
-		id = upsert(fcinfo, start, user);
-		request_seek(id, start, false);
-	}
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("subscription \"%s\" was changed concurrently", name),
+				 errhint("Try again.")));
 	SPI_finish();
 	eb_owner_end(&scope);
 	(void) eb_subscription_by_name(name);	/* claims its shared slot, or errors */
