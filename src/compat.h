@@ -84,4 +84,9 @@ typedef TU_UpdateIndexes EbUpdateIndexes;
 #define RelationGetPrimaryKeyIndex(rel, deferrable_ok) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* PG 17 (d1b1c5d2) replaced the global IsBackgroundWorker. */
+#if PG_VERSION_NUM < 170000
+#define AmBackgroundWorkerProcess()	(IsBackgroundWorker)
+#endif
+
 #endif							/* EB_COMPAT_H */

@@ -47,7 +47,6 @@
 #define BACKOFF_FACTOR		5
 #define BACKOFF_MAX_MS		60000
 #define HEALTHY_AFTER_MS	10000	/* a relay that ran so long was no failure */
-#define WANT_EVERY_MS		1000
 
 typedef struct EbLaunch
 {
@@ -406,22 +405,6 @@ eb_launcher_main(Datum arg)
 	ctl.entrysize = sizeof(EbLaunch);
 	launches = hash_create("eventbus databases", 64, &ctl, HASH_ELEM | HASH_BLOBS);
 	launcher_loop();
-}
-
-void
-eb_launcher_want(void)
-{
-	static TimestampTz last = 0;
-	TimestampTz now;
-
-	if (eb_shmem == NULL || !eb_relay_enabled)
-		return;
-	now = GetCurrentTimestamp();
-	if (last != 0 && !TimestampDifferenceExceeds(last, now, WANT_EVERY_MS) && last <= now)
-		return;
-	last = now;
-	if (eb_shmem_want())
-		eb_wake_launcher();
 }
 
 /* CREATE EXTENSION has committed: a relay is wanted. */

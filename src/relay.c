@@ -80,7 +80,8 @@ lock_pass(void)
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, eb_catalog()->extension, 0, PASS_LOCK_CLASS);
-	return LockAcquire(&tag, ExclusiveLock, false, IsBackgroundWorker) != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, ExclusiveLock, false, AmBackgroundWorkerProcess()) !=
+		LOCKACQUIRE_NOT_AVAIL;
 }
 
 static EbRoute *

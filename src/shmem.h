@@ -205,6 +205,7 @@ extern void eb_shmem_relay_absent(Oid dboid);
 extern bool eb_shmem_relay_error(const char *message);
 extern void eb_shmem_probe_end(Oid dboid);
 extern bool eb_shmem_want(void);
+extern void eb_want_relay(void);
 extern bool eb_shmem_hold(Oid dboid);
 extern void eb_shmem_unhold(Oid dboid);
 extern bool eb_shmem_relay_gone(Oid dboid, pid_t *pid);

@@ -203,15 +203,23 @@ eb_wake_consumers(EbSubShared *sub, int n)
 	}
 }
 
-/* Something is committed.  Costs an atomic read while the relay is awake. */
+/*
+ * Something is committed.  Costs an atomic read while the relay is awake; where
+ * none is, the launcher hears of it.
+ */
 void
 eb_wake_relay(EbDb *db)
 {
 	int			procno;
 
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&db->relay_sleeping) == 0 ||
-		pg_atomic_exchange_u32(&db->relay_sleeping, 0) == 0)
+	if (pg_atomic_read_u32(&db->relay_sleeping) == 0)
+	{
+		if (db->relay_state != EB_RELAY_RUNNING)
+			eb_want_relay();
+		return;
+	}
+	if (pg_atomic_exchange_u32(&db->relay_sleeping, 0) == 0)
 		return;
 	procno = db->relay_procno;	/* stale at worst: a spurious wake-up */
 	if (procno >= 0)

@@ -28,7 +28,11 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "guc.h"
 #include "shmem.h"
+
+/* How often a session asks for the relay that it misses. */
+#define WANT_EVERY_MS	1000
 
 /* The slot that this relay has claimed, and the state it leaves it in. */
 static EbDb *claimed = NULL;
@@ -345,6 +349,26 @@ eb_shmem_want(void)
 	wanted = (db->relay_state == EB_RELAY_UNKNOWN);
 	LWLockRelease(eb_shmem->directory);
 	return wanted;
+}
+
+/*
+ * This database has the extension but, as it seems, no relay: makes sure that
+ * the launcher knows.  Cheap, and safe in a commit callback.
+ */
+void
+eb_want_relay(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now;
+
+	if (!eb_relay_enabled)
+		return;
+	now = GetCurrentTimestamp();
+	if (last != 0 && last <= now && !TimestampDifferenceExceeds(last, now, WANT_EVERY_MS))
+		return;
+	last = now;
+	if (eb_shmem_want())
+		eb_wake_launcher();
 }
 
 /*
