@@ -188,6 +188,16 @@ after_commit(void)
 	eb_wake_relay(flushed_db);
 }
 
+/* Its offsets become a gap; what others wrote behind it can go on. */
+static void
+after_abort(void)
+{
+	if (flushed_db == NULL)
+		return;
+	eb_sequencer_release();
+	eb_wake_relay(flushed_db);
+}
+
 static void
 before_prepare(void)
 {
@@ -215,8 +225,7 @@ at_transaction(XactEvent event, void *arg)
 			forget();
 			break;
 		case XACT_EVENT_ABORT:
-			if (flushed_db != NULL)
-				eb_sequencer_release();
+			after_abort();
 			forget();
 			break;
 		case XACT_EVENT_PREPARE:
