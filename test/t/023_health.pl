@@ -42,23 +42,19 @@ health('worker slots', 'fail', 'Raise max_worker_processes .now 4', 'fails when 
 $node->safe_psql('postgres', "DROP DATABASE $_") for qw(one two);
 health('worker slots', 'ok', '', 'ok again');
 
-# Something else is broken: the relay fails, is tried again and again, with one
-# line a cause, and recovers by itself.
+# The relay fails, is tried again and again, with one line a cause, and recovers
+# by itself once the cause is gone.
 my $from = -s $node->logfile;
-$node->safe_psql('postgres', 'ALTER TABLE eventbus.progress RENAME COLUMN position TO elsewhere; ALTER TABLE eventbus.progress RENAME TO lost');
-SKIP:
-{
-	skip 'passes do nothing yet', 4
-	  unless $node->poll_query_until('postgres', "SELECT relay_failures >= 3 FROM eventbus.stat_database()");
-	my $log = slurp_file($node->logfile, $from);
-	my @errors = grep { / ERROR: / } split /\n/, $log;
-	is(scalar @errors, 1, 'a cause is logged once');
-	is($node->safe_psql('postgres', "SELECT relay_error IS NOT NULL FROM eventbus.stat_database()"), 't', 'and kept');
-	$node->safe_psql('postgres', 'ALTER TABLE eventbus.lost RENAME TO progress; ALTER TABLE eventbus.progress RENAME COLUMN elsewhere TO position');
-	ok( $node->poll_query_until('postgres', "SELECT relay_state = 'running' FROM eventbus.stat_database()"),
-		'the relay recovers by itself');
-	health('relay', 'ok', 'process', 'ok once it has run a while');
-}
+$node->safe_psql('postgres', q{SELECT eb_subscribe('broken'); UPDATE eventbus.subscription SET topics = '{a..b}'});
+ok($node->poll_query_until('postgres', 'SELECT relay_failures >= 3 FROM eventbus.stat_database()'), 'the relay fails again and again');
+health('relay', 'fail', 'failed [0-9]+ times in a row', 'fails, and shows the error');
+my @errors = grep { / ERROR: / } split /\n/, slurp_file($node->logfile, $from);
+is(scalar @errors, 1, 'the cause is logged once');
+$node->safe_psql('postgres', q{UPDATE eventbus.subscription SET topics = '{a.b}'; SELECT eb_unsubscribe('broken')});
+ok($node->poll_query_until('postgres', "SELECT relay_state = 'running' FROM eventbus.stat_database()"), 'the relay recovers by itself');
+health('relay', 'warn', 'after [0-9]+ failures', 'warns for a while');
+health('relay', 'ok', 'process', 'ok once it has run a while');
+like(slurp_file($node->logfile, $from), qr/eventbus relay of database "postgres" runs again after [0-9]+ failures/, 'and the log says so');
 
 # A standby.
 $node->backup('copy');
