@@ -55,6 +55,12 @@ extern void eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last);
 extern TupleTableSlot *eb_log_scan_next(EbLogScan *scan);
 extern void eb_log_scan_end(EbLogScan *scan);
 
+/*
+ * For who shows events to the outside before the relay has routed them: afterwards
+ * no crash takes anything at or below offset back.
+ */
+extern void eb_log_make_durable(int64 offset);
+
 /* The event with this id, or NULL, copied into the current memory context. */
 extern TupleTableSlot *eb_log_find(const pg_uuid_t *event_id, Snapshot snapshot);
 

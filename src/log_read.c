@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -365,6 +366,31 @@ eb_log_safe_snapshot(Snapshot *snapshot)
 	if (standby)
 		safe = visible_position(*snapshot);
 	return safe;
+}
+
+/*
+ * The end of what has been inserted into the WAL.  At a page's start the server's
+ * answer lies behind the page header, which nobody can flush up to yet.
+ */
+static XLogRecPtr
+wal_end(void)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
+		return end - SizeOfXLogLongPHD;
+	if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		return end - SizeOfXLogShortPHD;
+	return end;
+}
+
+void
+eb_log_make_durable(int64 offset)
+{
+	if (RecoveryInProgress() ||
+		offset <= (int64) pg_atomic_read_u64(&eb_shmem_db()->routed))
+		return;
+	XLogFlush(wal_end());
 }
 
 int64

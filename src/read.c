@@ -4,7 +4,7 @@
  *
  * A reader must never be shown what a crash could take back.  The relay's commit
  * flushes the WAL, so what it has routed is safe; anything above may come from an
- * asynchronous commit and is flushed here before it is returned.
+ * asynchronous commit and is flushed before it is returned.
  */
 #include "postgres.h"
 
@@ -38,16 +38,6 @@ typedef struct EbReadRequest
 	EbTopics   *topics;			/* NULL = all */
 	EbFilter   *filter;			/* NULL = all */
 } EbReadRequest;
-
-/* Makes sure that the log survives a crash up to offset. */
-static void
-make_durable(int64 offset)
-{
-	if (RecoveryInProgress() ||
-		offset <= (int64) pg_atomic_read_u64(&eb_shmem_db()->routed))
-		return;
-	XLogFlush(GetXLogInsertRecPtr());
-}
 
 static void
 refuse_null(FunctionCallInfo fcinfo, int arg, const char *name)
@@ -163,7 +153,7 @@ eventbus_read(PG_FUNCTION_ARGS)
 	get_request(fcinfo, &request);
 	InitMaterializedSRF(fcinfo, 0);
 	safe = eb_log_safe_snapshot(&snapshot);
-	make_durable(read_events(&request, safe, snapshot, rsinfo));
+	eb_log_make_durable(read_events(&request, safe, snapshot, rsinfo));
 	UnregisterSnapshot(snapshot);
 	return (Datum) 0;
 }
@@ -188,7 +178,7 @@ eventbus_get(PG_FUNCTION_ARGS)
 	if (slot != NULL)
 	{
 		eb_log_event_datums(slot, values, nulls);
-		make_durable(DatumGetInt64(values[0]));
+		eb_log_make_durable(DatumGetInt64(values[0]));
 		result = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 		ExecDropSingleTupleTableSlot(slot);
 	}
@@ -213,7 +203,7 @@ eventbus_last_offset(PG_FUNCTION_ARGS)
 	}
 	else
 		safe = eb_sequencer_safe(eb_log_sequencer());
-	make_durable(safe);
+	eb_log_make_durable(safe);
 	PG_RETURN_INT64(safe);
 }
 
