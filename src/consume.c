@@ -25,8 +25,8 @@
 #include "catalog.h"
 #include "duration.h"
 #include "eventbus.h"
+#include "fetch_rows.h"
 #include "guc.h"
-#include "log.h"
 #include "settle.h"
 
 PG_FUNCTION_INFO_V1(eventbus_fetch);
@@ -36,12 +36,6 @@ PG_FUNCTION_INFO_V1(eventbus_extend);
 /* A wake-up can be lost; nobody sleeps longer than this without a look. */
 #define RECHECK_US		USECS_PER_SEC
 
-#define DELIVERY_PREFIX	4		/* columns of eb_delivery before eb_event's */
-#define EVENT_NATTS		11
-
-/* A sparse delivery is read as a range while at least every nth event is its. */
-#define RANGE_READ_RATIO 8
-
 static void
 require_consumable(const char *what)
 {
@@ -49,58 +43,6 @@ require_consumable(const char *what)
 	PreventCommandDuringRecovery(what);
 	PreventCommandIfReadOnly(what);
 	PreventCommandIfParallelMode(what);
-}
-
-static void
-put_row(Tuplestorestate *store, TupleDesc desc, const EbDelivery *d, TupleTableSlot *row)
-{
-	Datum		values[DELIVERY_PREFIX + EVENT_NATTS];
-	bool		nulls[DELIVERY_PREFIX + EVENT_NATTS] = {0};
-
-	values[0] = Int64GetDatum(eb_receipt(d));
-	values[1] = Int32GetDatum(d->attempt);
-	values[2] = TimestampTzGetDatum(d->first_delivered_at);
-	values[3] = BoolGetDatum(d->replayed);
-	eb_log_event_datums(row, values + DELIVERY_PREFIX, nulls + DELIVERY_PREFIX);
-	tuplestore_putvalues(store, desc, values, nulls);
-}
-
-/* Reads the events of one delivery into the result. */
-static void
-read_delivery(Tuplestorestate *store, TupleDesc desc, const EbDelivery *d, EbLogScan *scan)
-{
-	TupleTableSlot *row;
-	bool		isnull;
-	bool		range = (d->offsets == NULL ||
-						 d->last_offset - d->first_offset < (int64) d->events * RANGE_READ_RATIO);
-	int			i = 0;
-
-	if (!range)
-	{
-		for (i = 0; i < d->events; i++)
-		{
-			eb_log_scan_rescan(scan, d->offsets[i], d->offsets[i]);
-			if ((row = eb_log_scan_next(scan)) != NULL)
-				put_row(store, desc, d, row);
-		}
-		return;
-	}
-	eb_log_scan_rescan(scan, d->first_offset, d->last_offset);
-	while ((row = eb_log_scan_next(scan)) != NULL)
-	{
-		if (d->offsets != NULL)
-		{
-			int64		offset = DatumGetInt64(slot_getattr(row, EB_LOG_OFFSET, &isnull));
-
-			while (i < d->events && d->offsets[i] < offset)
-				i++;
-			if (i >= d->events)
-				break;
-			if (d->offsets[i] != offset)
-				continue;
-		}
-		put_row(store, desc, d, row);
-	}
 }
 
 /* The latest moment to look again, given that now there is nothing. */
@@ -193,7 +135,6 @@ eventbus_fetch(PG_FUNCTION_ARGS)
 	EbQueue    *queue;
 	char	   *name;
 	int64		wait_us;
-	ListCell   *lc;
 
 	require_consumable("eb_fetch");
 	if (PG_ARGISNULL(0))
@@ -211,18 +152,7 @@ eventbus_fetch(PG_FUNCTION_ARGS)
 	queue = eb_queue_open(RowExclusiveLock);
 	claim_or_wait(queue, &claim, name, wait_us);
 	if (claim.deliveries != NIL)
-	{
-		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-		EbLogScan  *scan = eb_log_scan_begin(1, 0, snapshot);
-
-		foreach(lc, claim.deliveries)
-		{
-			CHECK_FOR_INTERRUPTS();
-			read_delivery(rsinfo->setResult, rsinfo->setDesc, lfirst(lc), scan);
-		}
-		eb_log_scan_end(scan);
-		UnregisterSnapshot(snapshot);
-	}
+		eb_fetch_rows(rsinfo, &claim);
 	eb_queue_close(queue);
 	return (Datum) 0;
 }

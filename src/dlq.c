@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "dlq.h"
 #include "duration.h"
+#include "log.h"
 #include "queue.h"
 #include "reason.h"
 
@@ -165,22 +166,40 @@ replay_foreign(HeapTuple tuple, TupleDesc desc, const char *source, Oid user)
 	SetUserIdAndSecContext(owner, sec);
 }
 
-/* Puts an event back into its subscription's queue; false if that is gone. */
+/* Whether the log still has an event. */
 static bool
-replay_event(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool trusted)
+in_log(int64 offset)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EbLogScan  *scan = eb_log_scan_begin(offset, offset, snapshot);
+	bool		found = (eb_log_scan_next(scan) != NULL);
+
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
+ * Puts an event back into its subscription's queue; false if that, or the event,
+ * is gone, or if the subscription does not want automatic replays any more.
+ */
+static bool
+replay_event(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool automatic)
 {
 	bool		isnull;
 	char	   *name = SPI_getvalue(tuple, desc, LETTER_SUBSCRIPTION);
 	EbSubscription *sub = eb_subscription_if_exists(name);
 	EbDelivery	d = {0};
 
-	if (sub == NULL)
+	if (sub == NULL || (automatic && sub->dlq_replay_after < 0))
 		return false;
-	if (!trusted)
+	if (!automatic)
 		eb_subscription_check_owner_as(sub, user);
 	d.subscription_id = sub->id;
 	d.first_offset = d.last_offset =
 		DatumGetInt64(SPI_getbinval(tuple, desc, LETTER_OFFSET, &isnull));
+	if (!in_log(d.first_offset))
+		return false;
 	d.lane = EB_LANE_DELAYED;	/* due now: before what waits in the lanes */
 	d.position = d.due_at = GetCurrentTimestamp();
 	d.events = 1;
@@ -193,16 +212,37 @@ replay_event(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool tru
 	return true;
 }
 
+/* Runs a statement on one letter; $1 is its id. */
 static void
-delete_letter(HeapTuple tuple, TupleDesc desc)
+change_letter(HeapTuple tuple, TupleDesc desc, const char *sql)
 {
 	Oid			types[1] = {INT8OID};
 	bool		isnull;
 	Datum		args[1] = {SPI_getbinval(tuple, desc, LETTER_ID, &isnull)};
 
-	if (SPI_execute_with_args("DELETE FROM eventbus.dead_letter WHERE id = $1",
-							  1, types, args, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not delete a dead letter");
+	if (SPI_execute_with_args(sql, 1, types, args, NULL, false, 0) < 0)
+		elog(ERROR, "could not change a dead letter");
+}
+
+/*
+ * Puts one letter back.  What cannot be put back stays as it is; if the relay
+ * came for it, without another date, so that it does not stand in the others' way.
+ */
+static bool
+replay_letter(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool automatic)
+{
+	char	   *source = SPI_getvalue(tuple, desc, LETTER_SOURCE);
+	bool		replayed = true;
+
+	if (strcmp(source, EB_DLQ_SOURCE) != 0)
+		replay_foreign(tuple, desc, source, user);
+	else
+		replayed = replay_event(queue, tuple, desc, user, automatic);
+	if (replayed)
+		change_letter(tuple, desc, "DELETE FROM eventbus.dead_letter WHERE id = $1");
+	else if (automatic)
+		change_letter(tuple, desc, "UPDATE eventbus.dead_letter SET replay_at = NULL WHERE id = $1");
+	return replayed;
 }
 
 /*
@@ -225,7 +265,8 @@ eb_dlq_replay_selected(const EbDlqSelection *s)
 	eb_owner_begin(&scope);
 	SPI_connect();
 	from = selection_sql(s, args, nulls);
-	sql = psprintf("SELECT " LETTER_COLUMNS " %s ORDER BY l.id%s%s", from,
+	sql = psprintf("SELECT " LETTER_COLUMNS " %s ORDER BY l.%s%s%s", from,
+				   s->due_only ? "replay_at" : "id",
 				   s->max_rows > 0 ? psprintf(" LIMIT %d", s->max_rows) : "",
 				   s->dry_run ? "" : " FOR UPDATE SKIP LOCKED");
 	n = run_selection(sql, args, nulls, SPI_OK_SELECT);
@@ -238,15 +279,9 @@ eb_dlq_replay_selected(const EbDlqSelection *s)
 
 		for (uint64 i = 0; i < n; i++)
 		{
-			char	   *source = SPI_getvalue(letters->vals[i], letters->tupdesc, LETTER_SOURCE);
-
 			CHECK_FOR_INTERRUPTS();
-			if (strcmp(source, EB_DLQ_SOURCE) != 0)
-				replay_foreign(letters->vals[i], letters->tupdesc, source, user);
-			else if (!replay_event(queue, letters->vals[i], letters->tupdesc, user, s->due_only))
-				continue;
-			delete_letter(letters->vals[i], letters->tupdesc);
-			replayed++;
+			if (replay_letter(queue, letters->vals[i], letters->tupdesc, user, s->due_only))
+				replayed++;
 		}
 		eb_queue_close(queue);
 	}

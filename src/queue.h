@@ -105,6 +105,11 @@ typedef struct EbClaim
 
 extern void eb_queue_claim(EbQueue *queue, EbClaim *claim);
 
+/* queue_expire.c: leases that ran out */
+extern void eb_queue_expire(const EbSubscription *sub, EbDelivery *d);
+extern bool eb_queue_bury(EbQueue *queue, EbSubscription *sub, EbDelivery *d);
+extern int	eb_queue_expire_last(EbQueue *queue, TimestampTz now);
+
 /* queue_xact.c: what a rollback or a commit makes takeable */
 extern void eb_queue_claimed(EbSubShared *shared, const EbDelivery *d);
 extern void eb_queue_released(EbSubShared *shared, const EbDelivery *d);

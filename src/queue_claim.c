@@ -24,11 +24,16 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "dead_letter.h"
 #include "queue.h"
-#include "reason.h"
 
 #define ORDERED_RETRIES 3
+
+/*
+ * Ageing: every eighth claim of a subscription begins with the lane whose first
+ * available event is the oldest, whatever its priority, so a steady stream of
+ * urgent events leaves the others an eighth of the consumers' turns.
+ */
+#define AGEING_TURN 8
 
 /* A row that somebody is at work on is looked at again after this time. */
 #define LOCKED_RECHECK	USECS_PER_SEC
@@ -218,31 +223,13 @@ take_singly(LaneScan *s, EbDelivery *d, int n)
 	return true;
 }
 
-/* Notes that d's lease ran out, which counts as a failed attempt. */
-static void
-expire(EbClaim *claim, EbDelivery *d)
-{
-	EbFailure	failure = {.attempt = d->attempt, .at = d->lease_until,
-		.consumer = d->consumer, .reason = EB_REASON_TIMEOUT,
-	.error = "the lease ran out"};
-
-	d->history = eb_history_append(d->history, &failure);
-	pg_atomic_fetch_add_u64(&claim->sub->shared->expired, d->events);
-}
-
 /* Makes dead letters of d's events. */
 static bool
 bury(LaneScan *s, EbDelivery *d)
 {
-	int			n;
-	int64	   *offsets = eb_queue_offsets(d, &n);
-
-	if (eb_queue_delete(s->queue, d, false) != TM_Ok)
+	if (!eb_queue_bury(s->queue, s->claim->sub, d))
 		return false;
-	eb_dead_letter_bury(s->claim->sub, d, offsets, n, EB_REASON_RETRIES, "the lease ran out");
-	if (s->lane >= EB_LANE_ORDERED)
-		eb_queue_released(s->claim->sub->shared, d);
-	s->claim->buried += n;
+	s->claim->buried += d->events;
 	return true;
 }
 
@@ -254,7 +241,7 @@ take(LaneScan *s, EbDelivery *d)
 
 	if (d->lease_until != 0)
 	{
-		expire(s->claim, d);
+		eb_queue_expire(s->claim->sub, d);
 		if (d->attempt >= s->claim->sub->max_attempts)
 			return bury(s, d);
 	}
@@ -381,9 +368,27 @@ claim_lane(EbQueue *queue, EbClaim *claim, int lane)
 		claim_unordered(&s);
 }
 
+/* Claims from the lane with the oldest event; a lane not looked at yet may be it. */
+static void
+claim_oldest(EbQueue *queue, EbClaim *claim)
+{
+	int			last = -1;
+
+	for (int i = 0; i < EB_LANE_COUNT && claim->taken == 0; i++)
+	{
+		int			lane = eb_lane_oldest(claim->sub->shared, claim->sub->id);
+
+		if (lane == last)
+			break;
+		claim_lane(queue, claim, lane);
+		last = lane;
+	}
+}
+
 /*
- * Leases up to claim->max_events events and lists their deliveries.  Allocates in
- * the current context.  What it leaves for lack of room keeps its hints, and the
+ * Leases up to claim->max_events events and lists their deliveries: what was
+ * delayed and is due, then by priority, but see AGEING_TURN.  Allocates in the
+ * current context.  What it leaves for lack of room keeps its hints, and the
  * due times are looked at anew by the next call.
  */
 void
@@ -395,6 +400,8 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 
 	if (claim->max_events <= claim->taken)
 		return;
+	if (pg_atomic_fetch_add_u32(&sub->shared->claims, 1) % AGEING_TURN == AGEING_TURN - 1)
+		claim_oldest(queue, claim);
 	claim_lane(queue, claim, EB_LANE_DELAYED);
 	for (int lane = 0; lane < EB_LANE_PRIORITIES; lane++)
 		claim_lane(queue, claim, lane);

@@ -29,6 +29,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "dead_letter.h"
 #include "dedup.h"
 #include "eventbus.h"
 #include "guc.h"
@@ -450,6 +451,20 @@ sweep_orphans(EbDb *db)
 	swept_generation = generation;
 }
 
+/*
+ * What nobody comes to fetch and has run out of attempts becomes a dead letter;
+ * dead letters that are due by themselves go back.
+ */
+static void
+tend_failures(void)
+{
+	EbQueue    *queue = eb_queue_open(RowExclusiveLock);
+
+	(void) eb_queue_expire_last(queue, GetCurrentTimestamp());
+	eb_queue_close(queue);
+	(void) eb_dead_letter_replay_due();
+}
+
 /* See relay.h. */
 void
 eb_relay_maintain(void)
@@ -463,5 +478,6 @@ eb_relay_maintain(void)
 	eb_owner_begin(&scope);
 	sweep_orphans(db);
 	eb_owner_end(&scope);
+	tend_failures();
 	PopActiveSnapshot();
 }

@@ -27,7 +27,7 @@ extern void eb_relay_committed(void);
 
 /*
  * Housekeeping about once a second, in the current transaction: segments ahead,
- * dedup partitions, orphaned deliveries.
+ * dedup partitions, orphaned deliveries, leases and dead letters that are due.
  */
 extern void eb_relay_maintain(void);
 

@@ -92,6 +92,7 @@ reset_sub(EbSubShared *sub, int db, int32 id)
 		sub->lanes[i].generation++;
 	}
 	SpinLockRelease(&sub->mutex);
+	pg_atomic_write_u32(&sub->claims, 0);
 	pg_atomic_write_u64(&sub->routed, 0);
 	pg_atomic_write_u64(&sub->fetched, 0);
 	pg_atomic_write_u64(&sub->acked, 0);
@@ -100,6 +101,9 @@ reset_sub(EbSubShared *sub, int db, int32 id)
 	pg_atomic_write_u64(&sub->retried, 0);
 	pg_atomic_write_u64(&sub->dead, 0);
 	pg_atomic_write_u64(&sub->filter_errors, 0);
+	for (int i = 0; i < EB_LATENCY_BUCKETS; i++)
+		pg_atomic_write_u64(&sub->latency[i], 0);
+	pg_atomic_write_u64(&sub->latency_sum_us, 0);
 }
 
 static void
@@ -124,6 +128,7 @@ init_slots(void)
 
 		SpinLockInit(&sub->mutex);
 		pg_atomic_init_u32(&sub->waiters, 0);
+		pg_atomic_init_u32(&sub->claims, 0);
 		pg_atomic_init_u64(&sub->routed, 0);
 		pg_atomic_init_u64(&sub->fetched, 0);
 		pg_atomic_init_u64(&sub->acked, 0);
@@ -132,6 +137,9 @@ init_slots(void)
 		pg_atomic_init_u64(&sub->retried, 0);
 		pg_atomic_init_u64(&sub->dead, 0);
 		pg_atomic_init_u64(&sub->filter_errors, 0);
+		for (int k = 0; k < EB_LATENCY_BUCKETS; k++)
+			pg_atomic_init_u64(&sub->latency[k], 0);
+		pg_atomic_init_u64(&sub->latency_sum_us, 0);
 		reset_sub(sub, -1, 0);
 	}
 	for (int i = 0; i < eb_shmem->nbackends; i++)

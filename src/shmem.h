@@ -37,6 +37,18 @@ typedef struct EbLane
 	uint32		generation;		/* counts what lowered one of the two */
 } EbLane;
 
+/*
+ * Delivery latency: bucket i counts what took up to 2^i ms, the last one the
+ * rest.
+ */
+#define EB_LATENCY_BUCKETS	22
+
+typedef struct EbLatency
+{
+	int64		counts[EB_LATENCY_BUCKETS];
+	int64		sum_us;
+} EbLatency;
+
 typedef struct EbSubShared
 {
 	/* changed under the directory lock and mutex; either suffices to read */
@@ -49,6 +61,7 @@ typedef struct EbSubShared
 	EbLane		lanes[EB_LANE_COUNT];
 
 	pg_atomic_uint32 waiters;	/* processes asleep in eb_fetch */
+	pg_atomic_uint32 claims;	/* counts them, for the ageing of priorities */
 	pg_atomic_uint64 routed;	/* events put into deliveries */
 	pg_atomic_uint64 fetched;	/* events handed out, every attempt */
 	pg_atomic_uint64 acked;
@@ -57,6 +70,8 @@ typedef struct EbSubShared
 	pg_atomic_uint64 retried;	/* events scheduled for another attempt */
 	pg_atomic_uint64 dead;		/* events that became dead letters */
 	pg_atomic_uint64 filter_errors; /* evaluations that failed: no match */
+	pg_atomic_uint64 latency[EB_LATENCY_BUCKETS];	/* first deliveries */
+	pg_atomic_uint64 latency_sum_us;
 } EbSubShared;
 
 typedef enum EbRelayState
@@ -171,6 +186,7 @@ extern uint32 eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position
 extern void eb_lane_due(EbSubShared *sub, int32 id, TimestampTz due);
 extern TimestampTz eb_lane_take_due(EbSubShared *sub, int32 id, TimestampTz now);
 extern TimestampTz eb_lane_next_due(EbSubShared *sub, int32 id);
+extern int	eb_lane_oldest(EbSubShared *sub, int32 id);
 extern void eb_lane_rewind(EbSubShared *sub, int32 id);
 extern bool eb_wait_begin(EbSubShared *sub);
 extern EbSubShared *eb_wait_end(void);
@@ -242,6 +258,8 @@ typedef struct EbWaitStat
 	int32		subscription_id;
 } EbWaitStat;
 
+extern int	eb_latency_bucket(int64 us);
+extern void eb_latency_add(EbSubShared *sub, const EbLatency *latency);
 extern bool eb_shmem_stat_no_worker_slot(void);
 extern EbDbStat *eb_shmem_stat_dbs(int *n);
 extern EbSubStat *eb_shmem_stat_subs(Oid dboid, int *n);

@@ -123,6 +123,23 @@ eb_lane_next_due(EbSubShared *sub, int32 id)
 	return due;
 }
 
+/*
+ * The lane whose first available row is the oldest.  What is due later does not
+ * compete: its positions are times.
+ */
+int
+eb_lane_oldest(EbSubShared *sub, int32 id)
+{
+	int			oldest = 0;
+
+	SpinLockAcquire(&sub->mutex);
+	for (int i = 1; i < EB_LANE_COUNT && sub->id == id; i++)
+		if (i != EB_LANE_DELAYED && sub->lanes[i].avail < sub->lanes[oldest].avail)
+			oldest = i;
+	SpinLockRelease(&sub->mutex);
+	return oldest;
+}
+
 /* Forgets everything that is known of a subscription's lanes. */
 void
 eb_lane_rewind(EbSubShared *sub, int32 id)

@@ -12,6 +12,28 @@
 #include "compat.h"
 #include "shmem.h"
 
+/* The bucket that a latency is counted in. */
+int
+eb_latency_bucket(int64 us)
+{
+	int			i = 0;
+
+	while (i < EB_LATENCY_BUCKETS - 1 && us > (INT64CONST(1000) << i))
+		i++;
+	return i;
+}
+
+/* Adds what one call has measured. */
+void
+eb_latency_add(EbSubShared *sub, const EbLatency *latency)
+{
+	for (int i = 0; i < EB_LATENCY_BUCKETS; i++)
+		if (latency->counts[i] > 0)
+			pg_atomic_fetch_add_u64(&sub->latency[i], latency->counts[i]);
+	if (latency->sum_us > 0)
+		pg_atomic_fetch_add_u64(&sub->latency_sum_us, latency->sum_us);
+}
+
 /* True if the launcher's last attempt to register a worker found no slot. */
 bool
 eb_shmem_stat_no_worker_slot(void)

@@ -1,0 +1,215 @@
+/*
+ * fetch_rows.c
+ *	  The result of eb_fetch: the events of what was claimed, in order.
+ *
+ * Rows come by priority, then offset.  Deliveries of the priority lanes are
+ * claimed in that order, and go straight from the log into the result.  Where
+ * others are among them (retries, what was delayed, parts of split batches) the
+ * rows are gathered and sorted.  A delivery of an ordered lane stays together and
+ * has the priority of its first event, because its aggregates' order comes first.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "fetch_rows.h"
+#include "log.h"
+
+/* A sparse delivery is read as a range while at least every nth event is its. */
+#define RANGE_READ_RATIO 8
+
+/* Columns of a row of the result that we look at. */
+#define ROW_OFFSET		(EB_DELIVERY_PREFIX + 0)
+#define ROW_PRIORITY	(EB_DELIVERY_PREFIX + 8)
+#define ROW_DELIVER_AT	(EB_DELIVERY_PREFIX + 9)
+#define ROW_EMITTED_AT	(EB_DELIVERY_PREFIX + 10)
+#define ROW_NATTS		(EB_DELIVERY_PREFIX + EB_EVENT_NATTS)
+
+/* A row that awaits its place. */
+typedef struct Row
+{
+	int			priority;		/* that it is sorted by */
+	int64		offset;
+	HeapTuple	tuple;
+} Row;
+
+typedef struct Output
+{
+	Tuplestorestate *store;
+	TupleDesc	desc;
+	TimestampTz now;
+	const EbDelivery *delivery; /* being read */
+	int			unit_priority;	/* of an ordered lane's delivery; -1 = not
+								 * known yet */
+	Row		   *rows;			/* NULL = nothing is to be sorted */
+	int			nrows;
+	int			max_rows;		/* room in rows */
+	EbLatency	latency;
+} Output;
+
+/* Counts the time from emission, or from the due time, to a first delivery. */
+static void
+measure(Output *out, const Datum *values, const bool *nulls)
+{
+	TimestampTz from = DatumGetTimestampTz(values[ROW_EMITTED_AT]);
+	int64		us;
+
+	if (out->delivery->attempt != 1 || out->delivery->replayed)
+		return;
+	if (!nulls[ROW_DELIVER_AT])
+		from = Max(from, DatumGetTimestampTz(values[ROW_DELIVER_AT]));
+	us = Max(out->now - from, 0);
+	out->latency.counts[eb_latency_bucket(us)]++;
+	out->latency.sum_us += us;
+}
+
+/* Keeps a row for sorting. */
+static void
+keep(Output *out, Datum *values, bool *nulls)
+{
+	Row		   *row;
+
+	if (out->nrows >= out->max_rows)
+		elog(ERROR, "delivery " INT64_FORMAT " has more events than it says",
+			 out->delivery->seq);
+	row = &out->rows[out->nrows++];
+	row->priority = DatumGetInt16(values[ROW_PRIORITY]);
+	row->offset = DatumGetInt64(values[ROW_OFFSET]);
+	if (out->delivery->lane >= EB_LANE_ORDERED)
+	{
+		if (out->unit_priority < 0)
+			out->unit_priority = row->priority;
+		row->priority = out->unit_priority;
+	}
+	row->tuple = heap_form_tuple(out->desc, values, nulls);
+}
+
+static void
+put_row(Output *out, TupleTableSlot *event)
+{
+	const EbDelivery *d = out->delivery;
+	Datum		values[ROW_NATTS];
+	bool		nulls[ROW_NATTS] = {0};
+
+	values[0] = Int64GetDatum(eb_receipt(d));
+	values[1] = Int32GetDatum(d->attempt);
+	values[2] = TimestampTzGetDatum(d->first_delivered_at);
+	values[3] = BoolGetDatum(d->replayed);
+	eb_log_event_datums(event, values + EB_DELIVERY_PREFIX, nulls + EB_DELIVERY_PREFIX);
+	measure(out, values, nulls);
+	if (out->rows != NULL)
+		keep(out, values, nulls);
+	else
+		tuplestore_putvalues(out->store, out->desc, values, nulls);
+}
+
+/* Reads the events of one delivery. */
+static void
+read_delivery(Output *out, const EbDelivery *d, EbLogScan *scan)
+{
+	TupleTableSlot *event;
+	bool		isnull;
+	bool		range = (d->offsets == NULL ||
+						 d->last_offset - d->first_offset < (int64) d->events * RANGE_READ_RATIO);
+	int			i = 0;
+
+	out->delivery = d;
+	out->unit_priority = -1;
+	if (!range)
+	{
+		for (i = 0; i < d->events; i++)
+		{
+			eb_log_scan_rescan(scan, d->offsets[i], d->offsets[i]);
+			if ((event = eb_log_scan_next(scan)) != NULL)
+				put_row(out, event);
+		}
+		return;
+	}
+	eb_log_scan_rescan(scan, d->first_offset, d->last_offset);
+	while ((event = eb_log_scan_next(scan)) != NULL)
+	{
+		if (d->offsets != NULL)
+		{
+			int64		offset = DatumGetInt64(slot_getattr(event, EB_LOG_OFFSET, &isnull));
+
+			while (i < d->events && d->offsets[i] < offset)
+				i++;
+			if (i >= d->events)
+				break;
+			if (d->offsets[i] != offset)
+				continue;
+		}
+		put_row(out, event);
+	}
+}
+
+/* Whether the deliveries' events, read one after the other, are in order. */
+static bool
+in_order(const List *deliveries)
+{
+	const EbDelivery *prev = NULL;
+	ListCell   *lc;
+
+	if (list_length(deliveries) == 1)
+		return true;
+	foreach(lc, deliveries)
+	{
+		const EbDelivery *d = lfirst(lc);
+
+		if (d->lane >= EB_LANE_PRIORITIES)
+			return false;
+		if (prev != NULL &&
+			(d->lane < prev->lane ||
+			 (d->lane == prev->lane && d->first_offset <= prev->last_offset)))
+			return false;
+		prev = d;
+	}
+	return true;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	const Row  *x = a;
+	const Row  *y = b;
+
+	if (x->priority != y->priority)
+		return x->priority > y->priority ? -1 : 1;
+	if (x->offset != y->offset)
+		return x->offset < y->offset ? -1 : 1;
+	return 0;
+}
+
+/* See fetch_rows.h. */
+void
+eb_fetch_rows(ReturnSetInfo *rsinfo, const EbClaim *claim)
+{
+	Output		out = {.store = rsinfo->setResult, .desc = rsinfo->setDesc, .now = claim->now};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EbLogScan  *scan = eb_log_scan_begin(1, 0, snapshot);
+	ListCell   *lc;
+
+	if (!in_order(claim->deliveries))
+	{
+		out.max_rows = claim->taken;
+		out.rows = palloc(sizeof(Row) * Max(out.max_rows, 1));
+	}
+	foreach(lc, claim->deliveries)
+	{
+		CHECK_FOR_INTERRUPTS();
+		read_delivery(&out, lfirst(lc), scan);
+	}
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+
+	if (out.nrows > 1)
+		qsort(out.rows, out.nrows, sizeof(Row), compare_rows);
+	for (int i = 0; i < out.nrows; i++)
+		tuplestore_puttuple(out.store, out.rows[i].tuple);
+	eb_latency_add(claim->sub->shared, &out.latency);
+}
