@@ -245,6 +245,23 @@ init_compiler(EbCompiler *c, EbSchema *schema)
 	add_node(c, 0, "");			/* node 0: true */
 }
 
+/*
+ * Indexes a document without compiling it, in the current memory context, for
+ * those who want to follow its references.  The document must outlive it.
+ */
+EbCompiler *
+eb_schema_compile_open(Jsonb *document, EbJson *root)
+{
+	EbCompiler *c = palloc(sizeof(EbCompiler));
+	EbSchema   *schema = palloc0(sizeof(EbSchema));
+
+	schema->context = CurrentMemoryContext;
+	init_compiler(c, schema);
+	*root = eb_schema_json_root(document);
+	(void) eb_schema_index_document(c, root, "", eb_schema_index_draft(root, ""));
+	return c;
+}
+
 EbSchema *
 eb_schema_compile_document(Jsonb *document, MemoryContext parent, bool announce)
 {

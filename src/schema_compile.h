@@ -89,6 +89,7 @@ typedef struct EbKeyword
 } EbKeyword;
 
 /* schema_compile.c */
+extern EbCompiler *eb_schema_compile_open(Jsonb *document, EbJson *root);
 extern int	eb_schema_compile_node(EbCompiler *c, const EbJson *v, int resource,
 								   const char *path);
 extern int	eb_schema_compile_child(EbNodeBuilder *b, const EbJson *v,
@@ -122,6 +123,9 @@ extern EbAnchor *eb_schema_index_anchor(EbCompiler *c, int resource,
 /* schema_ref.c */
 extern void eb_schema_ref_compile(EbNodeBuilder *b, const char *keyword,
 								  const EbJson *value);
+extern void eb_schema_ref_resolve(EbNodeBuilder *b, const char *keyword,
+								  const EbJson *value, EbJson *schema,
+								  int *resource);
 extern void eb_schema_ref_compile_dynamic(EbNodeBuilder *b, const char *keyword,
 										  const EbJson *value);
 

@@ -139,6 +139,26 @@ resolve(EbNodeBuilder *b, const char *keyword, const EbJson *ref, EbTarget *targ
 	target->location = target->anchor->location;
 }
 
+/* Where a reference leads, without compiling that. */
+void
+eb_schema_ref_resolve(EbNodeBuilder *b, const char *keyword, const EbJson *value,
+					  EbJson *schema, int *resource)
+{
+	EbTarget	target;
+	EbLocation *location;
+
+	resolve(b, keyword, value, &target);
+	*schema = target.location;
+	*resource = target.resource;
+	if (schema->type != EB_JSON_OBJECT)
+		return;
+	location = eb_schema_index_location(b->compiler, schema);
+	if (location == NULL)
+		eb_schema_index_subschema(b->compiler, schema, target.resource, target.path);
+	else
+		*resource = location->resource;
+}
+
 static int
 compile_target(EbNodeBuilder *b, const EbTarget *target)
 {
