@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "guc.h"
+#include "ready.h"
 #include "relay.h"
 #include "relay_worker.h"
 #include "shmem.h"
@@ -85,7 +86,7 @@ make_pass(EbDb *db, EbRelayPass *pass)
 
 	eb_worker_begin("routing events");
 	installed = eb_worker_lock_extension();
-	if (installed)
+	if (installed && eb_ready())
 		eb_relay_pass(pass);
 	eb_worker_commit();
 	if (!installed)
@@ -101,7 +102,7 @@ static void
 maintain(void)
 {
 	eb_worker_begin("housekeeping");
-	if (eb_worker_lock_extension())
+	if (eb_worker_lock_extension() && eb_ready())
 		eb_relay_maintain();
 	eb_worker_commit();
 	pgstat_report_stat(true);

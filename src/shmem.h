@@ -92,6 +92,9 @@ typedef enum EbRelayState
  */
 #define EB_PROBES			4
 
+/* Holds on databases without a slot; one that finds no room does without. */
+#define EB_PROBE_HOLDS		32
+
 typedef struct EbProbe
 {
 	Oid			dboid;			/* InvalidOid = free; directory lock */
@@ -154,6 +157,7 @@ typedef struct EbShmem
 	int			launcher_procno;	/* directory lock; -1 = none */
 	bool		no_worker_slot; /* the last start failed; directory lock */
 	EbProbe		probes[EB_PROBES];
+	Oid			probe_holds[EB_PROBE_HOLDS];	/* directory lock */
 	EbDb	   *dbs;
 	EbSubShared *subs;
 	EbBackend  *backends;
@@ -207,6 +211,13 @@ typedef struct EbRelayInfo
 	char		error[EB_RELAY_ERROR_LEN];
 } EbRelayInfo;
 
+typedef enum EbHoldKind
+{
+	EB_HOLD_NONE,
+	EB_HOLD_SLOT,				/* counted in the database's slot */
+	EB_HOLD_PROBE				/* it has none */
+} EbHoldKind;
+
 extern void eb_shmem_launcher_attach(void);
 extern pid_t eb_shmem_launcher_pid(void);
 extern void eb_shmem_worker_slots(bool exhausted);
@@ -222,8 +233,8 @@ extern bool eb_shmem_relay_error(const char *message);
 extern void eb_shmem_probe_end(Oid dboid);
 extern bool eb_shmem_want(void);
 extern void eb_want_relay(void);
-extern bool eb_shmem_hold(Oid dboid);
-extern void eb_shmem_unhold(Oid dboid);
+extern EbHoldKind eb_shmem_hold(Oid dboid);
+extern void eb_shmem_unhold(Oid dboid, EbHoldKind kind);
 extern bool eb_shmem_relay_gone(Oid dboid, pid_t *pid);
 
 /* shmem_stat.c: copies for the statistics */

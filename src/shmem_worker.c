@@ -58,6 +58,16 @@ probe_of(Oid dboid)
 	return NULL;
 }
 
+/* A hold on a database without a slot, or a free entry; the lock is held. */
+static Oid *
+probe_hold_of(Oid dboid)
+{
+	for (int i = 0; i < EB_PROBE_HOLDS; i++)
+		if (eb_shmem->probe_holds[i] == dboid)
+			return &eb_shmem->probe_holds[i];
+	return NULL;
+}
+
 static void
 detach_launcher(int code, Datum arg)
 {
@@ -142,8 +152,12 @@ eb_shmem_relay_read(Oid dboid, EbRelayInfo *info)
 		memcpy(info->error, db->relay_error, sizeof(info->error));
 		SpinLockRelease(&db->mutex);
 	}
-	else if ((probe = probe_of(dboid)) != NULL)
-		info->state = probe->state;
+	else
+	{
+		if ((probe = probe_of(dboid)) != NULL)
+			info->state = probe->state;
+		info->holders = (probe_hold_of(dboid) != NULL);
+	}
 	LWLockRelease(eb_shmem->directory);
 }
 
@@ -170,8 +184,9 @@ eb_shmem_relay_starting(Oid dboid)
 			ok = true;
 		}
 	}
-	else if ((probe = probe_of(dboid)) != NULL ||
-			 (probe = probe_of(InvalidOid)) != NULL)
+	else if (probe_hold_of(dboid) == NULL &&
+			 ((probe = probe_of(dboid)) != NULL ||
+			  (probe = probe_of(InvalidOid)) != NULL))
 	{
 		probe->dboid = dboid;
 		probe->state = EB_RELAY_STARTING;
@@ -372,12 +387,13 @@ eb_want_relay(void)
 }
 
 /*
- * Keeps relays away from a database until eb_shmem_unhold, and tells a running
- * one.  False if the database has no slot: then there is nothing to undo.
+ * Keeps relays away from a database until eb_shmem_unhold, which wants the
+ * result, and tells a running one.
  */
-bool
+EbHoldKind
 eb_shmem_hold(Oid dboid)
 {
+	EbHoldKind	kind = EB_HOLD_NONE;
 	EbDb	   *db;
 	int			procno = -1;
 
@@ -387,23 +403,36 @@ eb_shmem_hold(Oid dboid)
 	{
 		db->holders++;
 		procno = db->relay_procno;
+		kind = EB_HOLD_SLOT;
+	}
+	else
+	{
+		Oid		   *entry = probe_hold_of(InvalidOid);
+
+		if (entry != NULL)
+		{
+			*entry = dboid;
+			kind = EB_HOLD_PROBE;
+		}
 	}
 	LWLockRelease(eb_shmem->directory);
 	if (procno >= 0)
 		SetLatch(&GetPGProcByNumber(procno)->procLatch);
-	return db != NULL;
+	return kind;
 }
 
 /* Ends one hold; the database, and so its slot, may be gone meanwhile. */
 void
-eb_shmem_unhold(Oid dboid)
+eb_shmem_unhold(Oid dboid, EbHoldKind kind)
 {
 	EbDb	   *db;
+	Oid		   *entry;
 
 	LWLockAcquire(eb_shmem->directory, LW_EXCLUSIVE);
-	db = slot_of(dboid);
-	if (db != NULL && db->holders > 0)
+	if (kind == EB_HOLD_SLOT && (db = slot_of(dboid)) != NULL && db->holders > 0)
 		db->holders--;
+	if (kind == EB_HOLD_PROBE && (entry = probe_hold_of(dboid)) != NULL)
+		*entry = InvalidOid;
 	LWLockRelease(eb_shmem->directory);
 	eb_wake_launcher();
 }

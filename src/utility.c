@@ -42,6 +42,7 @@
 typedef struct EbHold
 {
 	Oid			dboid;
+	EbHoldKind	kind;
 	SubTransactionId subid;
 	struct EbHold *next;
 } EbHold;
@@ -63,7 +64,7 @@ release(SubTransactionId subid)
 		if (subid == InvalidSubTransactionId || hold->subid == subid)
 		{
 			*link = hold->next;
-			eb_shmem_unhold(hold->dboid);
+			eb_shmem_unhold(hold->dboid, hold->kind);
 			pfree(hold);
 		}
 		else
@@ -140,13 +141,9 @@ hold_off(Oid dboid)
 	hold = MemoryContextAlloc(TopMemoryContext, sizeof(EbHold));
 	hold->dboid = dboid;
 	hold->subid = GetCurrentSubTransactionId();
-	if (eb_shmem_hold(dboid))
-	{
-		hold->next = holds;
-		holds = hold;
-	}
-	else
-		pfree(hold);
+	hold->kind = eb_shmem_hold(dboid);
+	hold->next = holds;
+	holds = hold;
 	wait_until_gone(dboid);
 }
 

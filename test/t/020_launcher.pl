@@ -61,6 +61,37 @@ for my $round (1 .. 3)
 $node->safe_psql('bus1', 'DROP EXTENSION eventbus; CREATE EXTENSION eventbus') for 1 .. 5;
 relay_runs('bus1', 'there is a relay after DROP and CREATE in quick succession');
 
+# DROP EXTENSION in a transaction that takes its time, with events under way.
+{
+	$node->safe_psql('bus1', "SELECT eb_subscribe('s'); SELECT eb_emit('a.b', '1') FROM generate_series(1, 1000)");
+	my ($in, $out, $timer) = ('', '', IPC::Run::timeout(60));
+	my $h = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('bus1') ], \$in, \$out, $timer);
+	$in = "BEGIN; DROP EXTENSION eventbus; SELECT 'dropped';\n";
+	$h->pump until $out =~ /dropped/;
+	ok( $node->poll_query_until('postgres',
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'eventbus relay' AND datname = 'bus1' AND wait_event_type = 'Lock'"),
+		'the relay waits for an open DROP EXTENSION');
+	$in = "ROLLBACK; SELECT 'rolled';\n";
+	$h->pump until $out =~ /rolled/;
+	relay_runs('bus1', 'and goes on when it is rolled back');
+	$in = "BEGIN; DROP EXTENSION eventbus; SELECT 'again';\n";
+	$h->pump until $out =~ /again/;
+	$in = "COMMIT;\n\\q\n";
+	$h->finish;
+	no_relay('bus1', 'and leaves when it is committed');
+	$node->safe_psql('bus1', 'CREATE EXTENSION eventbus');
+}
+
+# A dump restored into another database has a relay.
+{
+	my $dump = $node->basedir . '/bus2.sql';
+	$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('bus2') ], 'dump');
+	$node->safe_psql('postgres', 'CREATE DATABASE restored');
+	$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('restored') ], 'restore');
+	relay_runs('restored', 'a restored dump has a relay');
+	$node->safe_psql('postgres', 'DROP DATABASE restored');
+}
+
 # The setting.
 $node->append_conf('postgresql.conf', 'eventbus.relay = off');
 $node->reload;

@@ -75,6 +75,16 @@ for my $round (1 .. $rounds)
 }
 pass('DROP DATABASE right after CREATE EXTENSION');
 
+# The same without the extension: the launcher is just having a look.
+for my $round (1 .. $rounds)
+{
+	run('CREATE DATABASE plain');
+	run('CREATE DATABASE plain2 TEMPLATE plain');
+	run('ALTER DATABASE plain RENAME TO plain3');
+	run("DROP DATABASE $_") for qw(plain2 plain3);
+}
+pass('commands on databases without the extension');
+
 # With the extension in template1 every new database has it.
 run('CREATE EXTENSION eventbus', in => 'template1');
 relay_runs('template1');

@@ -64,6 +64,7 @@ new_relay($pid);
 pass('and the new launcher replaces a relay that it has not started');
 
 # Hostile settings on the database.
+$node->safe_psql('postgres', "SELECT eb_subscribe('s')");
 $node->safe_psql('template1', "ALTER DATABASE postgres SET $_")
   for "lock_timeout = '1ms'", "statement_timeout = '1ms'", 'default_transaction_read_only = on',
   "search_path = 'nowhere'", "timezone = 'Pacific/Kiritimati'", "role = 'pg_monitor'", "session_replication_role = replica";
@@ -72,6 +73,8 @@ $node->safe_psql('template1', "SELECT pg_terminate_backend($pid)");
 ok($node->poll_query_until('template1', "SELECT count(*) = 1 FROM ($relay AND pid <> $pid AND state = 'idle') r"),
 	'a relay runs with hostile settings on the database');
 $node->safe_psql('template1', 'ALTER DATABASE postgres RESET ALL');
+$node->safe_psql('postgres', "SELECT eb_emit('a.b', '1')");
+is($node->safe_psql('postgres', "SELECT type FROM eb_fetch('s', wait => '10 s')"), 'a.b', 'and delivers');
 
 # More databases than worker slots: 8, of which launcher, logical replication
 # launcher and one relay take three.

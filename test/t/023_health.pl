@@ -45,7 +45,7 @@ health('worker slots', 'ok', '', 'ok again');
 # The relay fails, is tried again and again, with one line a cause, and recovers
 # by itself once the cause is gone.
 my $from = -s $node->logfile;
-$node->safe_psql('postgres', q{SELECT eb_subscribe('broken'); UPDATE eventbus.subscription SET topics = '{a..b}'});
+$node->safe_psql('postgres', q{SELECT eb_emit('a.b', '1'); SELECT eb_subscribe('broken'); UPDATE eventbus.subscription SET topics = '{a..b}'});
 ok($node->poll_query_until('postgres', 'SELECT relay_failures >= 3 FROM eventbus.stat_database()'), 'the relay fails again and again');
 health('relay', 'fail', 'failed [0-9]+ times in a row', 'fails, and shows the error');
 my @errors = grep { / ERROR: / } split /\n/, slurp_file($node->logfile, $from);
