@@ -200,7 +200,7 @@ replay_event(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool aut
 		DatumGetInt64(SPI_getbinval(tuple, desc, LETTER_OFFSET, &isnull));
 	if (!in_log(d.first_offset))
 		return false;
-	d.lane = EB_LANE_DELAYED;	/* due now: before what waits in the lanes */
+	d.lane = EB_LANE_RETRY;	/* due now: before what waits in the lanes */
 	d.position = d.due_at = GetCurrentTimestamp();
 	d.events = 1;
 	d.replayed = true;

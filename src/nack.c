@@ -3,8 +3,8 @@
  *	  eb_nack: what failed is retried later or becomes a dead letter.
  *
  * Only the events that failed leave their delivery; their neighbours stay leased
- * as they are.  What is retried gets a row of its own: in the lane of what is due
- * later, ordered by its time, or, where order counts, in its own place, so that
+ * as they are.  What is retried gets a row of its own: in the lane of retries,
+ * ordered by their time, or, where order counts, in its own place, so that
  * what comes after it waits.
  */
 #include "postgres.h"
@@ -47,7 +47,7 @@ schedule(EbSettle *settle, const EbDelivery *failed, TimestampTz due)
 		retry.position = retry.first_offset;
 	else
 	{
-		retry.lane = EB_LANE_DELAYED;
+		retry.lane = EB_LANE_RETRY;
 		retry.position = due;
 	}
 	eb_queue_insert(settle->queue, &retry);

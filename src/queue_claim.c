@@ -43,7 +43,7 @@ typedef enum Verdict
 	VERDICT_TAKE,
 	VERDICT_UNCOMMITTED,		/* being inserted by somebody else */
 	VERDICT_TAKEN,				/* leased, locked, or not due */
-	VERDICT_LATER				/* delayed lane: this and all after it */
+	VERDICT_LATER				/* timed lane: this and all after it */
 } Verdict;
 
 typedef struct LaneScan
@@ -110,7 +110,7 @@ judge(LaneScan *s, EbDelivery *d)
 		eb_lane_due(claim->sub->shared, claim->sub->id, d->lease_until);
 		return VERDICT_TAKEN;
 	}
-	if (s->lane == EB_LANE_DELAYED && d->position > claim->now)
+	if (eb_lane_timed(s->lane) && d->position > claim->now)
 		return VERDICT_LATER;
 	if (d->due_at > claim->now)
 	{
@@ -168,7 +168,7 @@ put_back(LaneScan *s, const EbDelivery *from, const int64 *offsets, int n)
 	eb_queue_set_offsets(&rest, offsets, n);
 	rest.lease_until = 0;
 	rest.consumer = NULL;
-	if (rest.lane != EB_LANE_DELAYED)
+	if (!eb_lane_timed(rest.lane))
 		rest.position = rest.first_offset;
 	eb_queue_insert(s->queue, &rest);
 	announce(s, &rest);
@@ -211,7 +211,7 @@ take_singly(LaneScan *s, EbDelivery *d, int n)
 		EbDelivery	single = *d;
 
 		eb_queue_set_offsets(&single, &offsets[i], 1);
-		if (single.lane != EB_LANE_DELAYED)
+		if (!eb_lane_timed(single.lane))
 			single.position = single.first_offset;
 		stamp(s->claim, &single);
 		eb_queue_insert(s->queue, &single);
@@ -360,7 +360,7 @@ claim_lane(EbQueue *queue, EbClaim *claim, int lane)
 		return;
 	eb_lane_read(claim->sub->shared, claim->sub->id, lane, &s.seen);
 	if (s.seen.avail == EB_LANE_EMPTY ||
-		(lane == EB_LANE_DELAYED && s.seen.avail > claim->now))
+		(eb_lane_timed(lane) && s.seen.avail > claim->now))
 		return;
 	if (lane >= EB_LANE_ORDERED)
 		claim_ordered(&s);
@@ -386,8 +386,8 @@ claim_oldest(EbQueue *queue, EbClaim *claim)
 }
 
 /*
- * Leases up to claim->max_events events and lists their deliveries: what was
- * delayed and is due, then by priority, but see AGEING_TURN.  Allocates in the
+ * Leases up to claim->max_events events and lists their deliveries: what is to be
+ * retried or was delayed and is due, then by priority, but see AGEING_TURN.  Allocates in the
  * current context.  What it leaves for lack of room keeps its hints, and the
  * due times are looked at anew by the next call.
  */
@@ -402,6 +402,7 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 		return;
 	if (pg_atomic_fetch_add_u32(&sub->shared->claims, 1) % AGEING_TURN == AGEING_TURN - 1)
 		claim_oldest(queue, claim);
+	claim_lane(queue, claim, EB_LANE_RETRY);
 	claim_lane(queue, claim, EB_LANE_DELAYED);
 	for (int lane = 0; lane < EB_LANE_PRIORITIES; lane++)
 		claim_lane(queue, claim, lane);

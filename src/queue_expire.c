@@ -119,7 +119,7 @@ sweep_lane(Sweep *sweep, EbSubscription *sub, int lane, int64 from)
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(sweep->scratch);
-		if ((lane == EB_LANE_DELAYED && d.position > sweep->now) ||
+		if ((eb_lane_timed(lane) && d.position > sweep->now) ||
 			(lane >= EB_LANE_ORDERED && ++n >= VISIT_ORDERED))
 			break;
 		if (++sweep->visited >= VISIT_MAX || sweep->buried >= BURY_MAX)

@@ -17,15 +17,18 @@
 #include "storage/spin.h"
 
 /*
- * Lanes of a subscription: one a priority (lane 0 is priority 9), one for what
- * is due later (ordered by its due time), and the hash lanes of an ordered
- * subscription.
+ * Lanes of a subscription: one a priority (lane 0 is priority 9), two for what
+ * is due later, ordered by the due time (deliver_at; retries and what comes back
+ * from the dead letters), and the hash lanes of an ordered subscription.
  */
 #define EB_LANE_PRIORITIES	10
 #define EB_LANE_DELAYED		10
+#define EB_LANE_RETRY		11
 #define EB_LANE_ORDERED		16
 #define EB_ORDERED_LANES	64
 #define EB_LANE_COUNT		(EB_LANE_ORDERED + EB_ORDERED_LANES)
+
+#define eb_lane_timed(lane)	((lane) == EB_LANE_DELAYED || (lane) == EB_LANE_RETRY)
 
 /* A lane's head or avail when nothing is in the lane. */
 #define EB_LANE_EMPTY		PG_INT64_MAX

@@ -117,8 +117,11 @@ eb_lane_next_due(EbSubShared *sub, int32 id)
 
 	SpinLockAcquire(&sub->mutex);
 	due = sub->next_due;
-	if (sub->id == id && sub->lanes[EB_LANE_DELAYED].avail < due)
-		due = sub->lanes[EB_LANE_DELAYED].avail;
+	if (sub->id == id)
+	{
+		due = Min(due, sub->lanes[EB_LANE_DELAYED].avail);
+		due = Min(due, sub->lanes[EB_LANE_RETRY].avail);
+	}
 	SpinLockRelease(&sub->mutex);
 	return due;
 }
@@ -134,7 +137,7 @@ eb_lane_oldest(EbSubShared *sub, int32 id)
 
 	SpinLockAcquire(&sub->mutex);
 	for (int i = 1; i < EB_LANE_COUNT && sub->id == id; i++)
-		if (i != EB_LANE_DELAYED && sub->lanes[i].avail < sub->lanes[oldest].avail)
+		if (!eb_lane_timed(i) && sub->lanes[i].avail < sub->lanes[oldest].avail)
 			oldest = i;
 	SpinLockRelease(&sub->mutex);
 	return oldest;
