@@ -125,10 +125,13 @@ eb_progress_write(const EbProgress *progress)
 
 /*
  * Reads and deletes the seek requests.  One whose row another session has locked
- * is left for a later pass: the relay waits for nobody.
+ * is left for a later pass: the relay waits for nobody.  So is one of a subscription
+ * that the caller's cache does not show yet: a new row is visible a moment before
+ * the invalidation that announces it arrives.
  */
 List *
-eb_progress_take_seeks(Snapshot snapshot)
+eb_progress_take_seeks(Snapshot snapshot, bool (*known) (void *arg, int32 id),
+					   void *arg, bool *left)
 {
 	Relation	rel = table_open(eb_catalog()->seek, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -139,7 +142,13 @@ eb_progress_take_seeks(Snapshot snapshot)
 	{
 		TM_FailureData failure;
 		EbCursor   *seek;
+		bool		isnull;
 
+		if (!known(arg, DatumGetInt32(slot_getattr(slot, SEEK_SUBSCRIPTION, &isnull))))
+		{
+			*left = true;
+			continue;
+		}
 		if (table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
 							   snapshot, InvalidSnapshot, false, &failure, false) != TM_Ok)
 			continue;

@@ -27,6 +27,12 @@ typedef struct EbProgress
 
 extern void eb_progress_read(EbProgress *progress, Snapshot snapshot);
 extern void eb_progress_write(const EbProgress *progress);
-extern List *eb_progress_take_seeks(Snapshot snapshot);
+
+/*
+ * Takes the seek requests of subscriptions that are "known"; *left tells whether
+ * there are others.
+ */
+extern List *eb_progress_take_seeks(Snapshot snapshot, bool (*known) (void *arg, int32 id),
+									void *arg, bool *left);
 
 #endif							/* EB_PROGRESS_H */

@@ -104,7 +104,10 @@ at_xact_end(XactEvent event, void *arg)
 			lower_all(true);
 			touched = NULL;
 			if (relay_wanted != NULL)
+			{
+				pg_atomic_fetch_add_u32(&relay_wanted->relay_requests, 1);
 				eb_wake_relay(relay_wanted);
+			}
 			relay_wanted = NULL;
 			break;
 		case XACT_EVENT_ABORT:

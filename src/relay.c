@@ -23,6 +23,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -94,11 +95,18 @@ find_route(EbRouter *router, int32 id)
 	return NULL;
 }
 
+static bool
+has_route(void *router, int32 id)
+{
+	return find_route(router, id) != NULL;
+}
+
 /* Puts the cursors of the last pass, and the seeks since, into the routes. */
 static void
 load_cursors(Pass *pass)
 {
 	ListCell   *lc;
+	bool		left = false;
 
 	foreach(lc, pass->progress.cursors)
 	{
@@ -110,20 +118,20 @@ load_cursors(Pass *pass)
 		else
 			pass->cursors_changed = true;	/* unsubscribed */
 	}
-	foreach(lc, eb_progress_take_seeks(pass->snapshot))
+	foreach(lc, eb_progress_take_seeks(pass->snapshot, has_route, pass->router, &left))
 	{
 		EbCursor   *seek = lfirst(lc);
 		EbRoute    *route = find_route(pass->router, seek->subscription_id);
 
 		pass->cursors_changed = true;
-		if (route == NULL)
-			continue;
 		route->cursor = seek->position;
 		route->pending = 0;
 		route->pending_since = 0;
 		if (seek->clear)
 			(void) eb_queue_clear(pass->router->queue, seek->subscription_id);
 	}
+	if (left)
+		pass->next_wanted = pass->now + LOCK_RETRY_US;
 	for (int i = 0; i < pass->router->nroutes; i++)
 	{
 		EbRoute    *route = &pass->router->routes[i];
@@ -362,6 +370,7 @@ eb_relay_pass(EbRelayPass *result)
 
 	memset(result, 0, sizeof(EbRelayPass));
 	committed_position = -1;
+	result->requests = pg_atomic_read_u32(&eb_shmem_db()->relay_requests);
 	if (!lock_pass())
 	{
 		result->position = (int64) pg_atomic_read_u64(&eb_shmem_db()->routed);
@@ -370,6 +379,12 @@ eb_relay_pass(EbRelayPass *result)
 	}
 	pass.db = eb_log_sequencer();
 	pass.safe = eb_sequencer_safe(pass.db);
+
+	/*
+	 * Whoever subscribed before one of the events up to safe was committed, or
+	 * is known to an earlier pass, is in our cache from here on.
+	 */
+	AcceptInvalidationMessages();
 	pass.now = GetCurrentTimestamp();
 	pass.snapshot = RegisterSnapshot(GetLatestSnapshot());
 	PushActiveSnapshot(pass.snapshot);

@@ -12,6 +12,7 @@ typedef struct EbRelayPass
 	int64		position;		/* every event up to here is routed */
 	int64		routed;			/* events put into deliveries by this pass */
 	bool		more;			/* there is more to do right away */
+	uint32		requests;		/* EbDb.relay_requests, before this pass */
 	TimestampTz next_wanted;	/* run again by then even without a commit; 0 =
 								 * no such time */
 } EbRelayPass;

@@ -23,7 +23,20 @@ at_xact_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && ran)
 		eb_relay_committed();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		ran = false;
+}
+
+/*
+ * What is rolled back may be a pass, of which nothing may be published.  If it was
+ * not, the next pass finds the progress row all the same.
+ */
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId mySubid,
+			   SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
 		ran = false;
 }
 
@@ -41,10 +54,12 @@ eventbus_relay_run(PG_FUNCTION_ARGS)
 	if (!registered)
 	{
 		RegisterXactCallback(at_xact_end, NULL);
+		RegisterSubXactCallback(at_subxact_end, NULL);
 		registered = true;
 	}
 	eb_relay_maintain();
 	eb_relay_pass(&pass);
 	ran = true;
+	CommandCounterIncrement();	/* for another pass in this statement */
 	PG_RETURN_INT64(pass.routed);
 }

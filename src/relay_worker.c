@@ -180,7 +180,8 @@ wait_for_commit(EbDb *db, const EbRelayPass *pass)
 													  pass->next_wanted));
 	pg_atomic_write_u32(&db->relay_sleeping, 1);
 	pg_memory_barrier();		/* announce the sleep first, look again second */
-	if (!eb_sequencer_ready(db) || eb_sequencer_safe(db) <= pass->position)
+	if (pg_atomic_read_u32(&db->relay_requests) == pass->requests &&
+		(!eb_sequencer_ready(db) || eb_sequencer_safe(db) <= pass->position))
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, PG_WAIT_EXTENSION);

@@ -114,6 +114,7 @@ init_slots(void)
 		EbDb	   *db = &eb_shmem->dbs[i];
 
 		SpinLockInit(&db->mutex);
+		pg_atomic_init_u32(&db->relay_requests, 0);
 		pg_atomic_init_u32(&db->relay_sleeping, 0);
 		pg_atomic_init_u64(&db->routed, 0);
 		pg_atomic_init_u64(&db->passes, 0);

@@ -132,6 +132,8 @@ typedef struct EbDb
 	char		relay_error[EB_RELAY_ERROR_LEN];	/* mutex; "" = none since the
 													 * relay was last healthy */
 
+	pg_atomic_uint32 relay_requests;	/* counts what asks for a pass without
+										 * being in the log */
 	pg_atomic_uint32 relay_sleeping;	/* 1: an emitter must set its latch */
 	pg_atomic_uint64 routed;	/* the last committed pass' position */
 	pg_atomic_uint64 passes;
