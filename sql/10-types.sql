@@ -3,6 +3,10 @@
 
 \echo Use "CREATE EXTENSION eventbus" to load this file. \quit
 
+-- Everything below is qualified; operators and casts come from the system alone, whatever is planted in the
+-- target schema.  CREATE EXTENSION puts the path back.
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 CREATE SCHEMA eventbus;
 COMMENT ON SCHEMA eventbus IS 'tables of the event bus; applications use the eb_* functions instead';
 REVOKE ALL ON SCHEMA eventbus FROM PUBLIC;

@@ -1,7 +1,8 @@
 -- The log, its progress, and what stops duplicates at the door.
 
+-- Indexes are made on the partitions: see src/partition.c.
 CREATE TABLE eventbus.event (
-    "offset"       bigint      NOT NULL PRIMARY KEY,
+    "offset"       bigint      NOT NULL,
     deliver_at     timestamptz,
     event_id       uuid        NOT NULL,
     correlation_id uuid        NOT NULL,
@@ -13,7 +14,6 @@ CREATE TABLE eventbus.event (
     headers        jsonb
 ) PARTITION BY RANGE ("offset");
 COMMENT ON TABLE eventbus.event IS 'the log: every committed event by offset, in segments of an offset range';
-CREATE INDEX event_event_id ON eventbus.event (event_id);
 
 -- One row a pass of the relay; insert-only.  The last row, by position and then pass, is where the relay is.
 CREATE TABLE eventbus.progress (
@@ -28,6 +28,6 @@ CREATE INDEX progress_at ON eventbus.progress (at);
 
 -- Ids that callers gave, each in the partition of its own timestamp.
 CREATE TABLE eventbus.dedup (
-    event_id uuid NOT NULL PRIMARY KEY
+    event_id uuid NOT NULL
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE eventbus.dedup IS 'event ids given by callers, remembered for eventbus.dedup_window';

@@ -92,7 +92,8 @@ eb_catalog_if_installed(void)
 	c.delivery_seq = get_relname_relid("delivery_seq", c.schema);
 	c.delivery_lane = get_relname_relid("delivery_lane", c.schema);
 	c.delivery_number = get_relname_relid("delivery_number", c.schema);
-	if (!OidIsValid(c.event) || !OidIsValid(c.delivery_number))
+	c.privilege = get_relname_relid("privilege", c.schema);
+	if (!OidIsValid(c.event) || !OidIsValid(c.privilege))
 		return NULL;			/* CREATE EXTENSION is not through yet */
 	cache = c;
 	valid = true;

@@ -24,6 +24,7 @@ typedef struct EbCatalog
 	Oid			delivery_seq;	/* index */
 	Oid			delivery_lane;	/* index */
 	Oid			delivery_number;	/* sequence */
+	Oid			privilege;
 } EbCatalog;
 
 extern const EbCatalog *eb_catalog(void);

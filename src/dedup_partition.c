@@ -144,8 +144,10 @@ create_partition(TimestampTz at, int i)
 	if (i < npartitions && compare(&upper, partitions[i].lower) > 0)
 		upper = *DatumGetUUIDP(partitions[i].lower);
 	partition_name(eb_uuid7_time(&lower), name);
-	eb_partition_create("dedup", name, uuid_text(&lower), uuid_text(&upper),
-						PARTITION_STORAGE);
+	eb_partition_create(&(EbPartitionMake) {
+		.parent = "dedup", .name = name, .lower = uuid_text(&lower), .upper = uuid_text(&upper),
+		.key = "event_id", .storage = PARTITION_STORAGE
+	});
 }
 
 /* The partition that holds id, or InvalidOid. */

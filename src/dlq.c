@@ -245,6 +245,29 @@ replay_letter(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool au
 	return replayed;
 }
 
+/* How many of these letters would be put back; errors as putting back would. */
+static int64
+count_allowed(SPITupleTable *letters, uint64 n, Oid user)
+{
+	int64		allowed = 0;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *source = SPI_getvalue(letters->vals[i], letters->tupdesc, LETTER_SOURCE);
+		char	   *name = SPI_getvalue(letters->vals[i], letters->tupdesc, LETTER_SUBSCRIPTION);
+		EbSubscription *sub;
+
+		if (strcmp(source, EB_DLQ_SOURCE) != 0)
+			(void) source_function(source, user);
+		else if ((sub = eb_subscription_if_exists(name)) != NULL)
+			eb_subscription_check_owner_as(sub, user);
+		else
+			continue;
+		allowed++;
+	}
+	return allowed;
+}
+
 /*
  * Puts the selected letters back and returns how many (with dry_run: how many it
  * would).  A letter whose subscription is gone stays where it is.
@@ -272,7 +295,7 @@ eb_dlq_replay_selected(const EbDlqSelection *s)
 	n = run_selection(sql, args, nulls, SPI_OK_SELECT);
 	letters = SPI_tuptable;
 	if (s->dry_run)
-		replayed = n;
+		replayed = count_allowed(letters, n, user);
 	else if (n > 0)
 	{
 		EbQueue    *queue = eb_queue_open(RowExclusiveLock);

@@ -20,6 +20,7 @@
 #include "dedup.h"
 #include "envelope.h"
 #include "eventbus.h"
+#include "grant.h"
 #include "guc.h"
 #include "log.h"
 #include "outbox.h"
@@ -82,6 +83,7 @@ emit_one(EbDb *db, const EbEnvelope *envelope, pg_uuid_t *id)
 	EbEnvelopeRow row;
 
 	eb_envelope_form(envelope, &row);
+	eb_grant_check_emit(VARDATA_ANY(envelope->type), VARSIZE_ANY_EXHDR(envelope->type));
 	check_contract(envelope);
 	*id = row.event_id;
 	if (!row.generated && is_duplicate(id))

@@ -225,7 +225,10 @@ create_next_segment(int64 counter)
 	snprintf(name, sizeof(name), "event_" INT64_FORMAT, first);
 	snprintf(lower, sizeof(lower), INT64_FORMAT, first);
 	snprintf(upper, sizeof(upper), INT64_FORMAT, end);
-	eb_partition_create("event", name, lower, upper, SEGMENT_STORAGE);
+	eb_partition_create(&(EbPartitionMake) {
+		.parent = "event", .name = name, .lower = lower, .upper = upper,
+		.key = "\"offset\"", .index = "event_id", .storage = SEGMENT_STORAGE
+	});
 }
 
 /*

@@ -6,6 +6,10 @@
  * saves them with their rows, and DROP EXTENSION reaches them as parts of their
  * parent.  A new one is built apart and then attached, because attaching takes
  * a lock on the parent that readers and writers do not notice.
+ *
+ * Indexes belong to the partitions alone.  Were they the parent's, which is there
+ * before anything is restored, attaching a restored partition would make them, and
+ * those in the dump would come second.
  */
 #include "postgres.h"
 
@@ -58,44 +62,66 @@ eb_partition_list(Oid parent, int *n)
 	return list;
 }
 
-/* In a pre-commit callback there is no snapshot any more, and SPI wants one. */
+/* SPI is connected, as the extension's owner. */
 static void
-run_as_owner(const char *first, const char *second)
+execute(const char *sql)
+{
+	if (SPI_execute(sql, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+}
+
+/* Takes away what default privileges gave to others than the owner. */
+static void
+revoke_defaults(const char *name)
+{
+	execute(psprintf("SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END "
+					 "FROM pg_class c, aclexplode(c.relacl) a "
+					 "WHERE c.oid = '" EB_SCHEMA ".%s'::regclass AND a.grantee <> c.relowner GROUP BY 1",
+					 quote_identifier(name)));
+	for (uint64 i = 0, n = SPI_processed; i < n; i++)
+	{
+		SPITupleTable *grantees = SPI_tuptable;
+
+		execute(psprintf("REVOKE ALL ON " EB_SCHEMA ".%s FROM %s", quote_identifier(name),
+						 SPI_getvalue(grantees->vals[i], grantees->tupdesc, 1)));
+		SPI_tuptable = grantees;
+	}
+}
+
+/* In a pre-commit callback there is no snapshot any more, and SPI wants one. */
+void
+eb_partition_create(const EbPartitionMake *make)
 {
 	EbOwnerScope scope;
+	const char *parent = quote_identifier(make->parent);
+	const char *name = quote_identifier(make->name);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	eb_owner_begin(&scope);
 	SPI_connect();
-	if (SPI_execute(first, false, 0) < 0 ||
-		(second != NULL && SPI_execute(second, false, 0) < 0))
-		elog(ERROR, "could not execute \"%s\"", first);
+	execute(psprintf("CREATE TABLE " EB_SCHEMA ".%s (LIKE " EB_SCHEMA ".%s INCLUDING ALL) "
+					 "USING heap WITH (%s)", name, parent, make->storage));
+	execute(psprintf("ALTER TABLE " EB_SCHEMA ".%s ADD PRIMARY KEY (%s)", name, make->key));
+	if (make->index != NULL)
+		execute(psprintf("CREATE INDEX ON " EB_SCHEMA ".%s (%s)", name, make->index));
+	revoke_defaults(make->name);
+	execute(psprintf("ALTER TABLE " EB_SCHEMA ".%s ATTACH PARTITION " EB_SCHEMA ".%s "
+					 "FOR VALUES FROM ('%s') TO ('%s')", parent, name, make->lower, make->upper));
 	SPI_finish();
 	eb_owner_end(&scope);
 	PopActiveSnapshot();
 }
 
 void
-eb_partition_create(const char *parent, const char *name,
-					const char *lower, const char *upper, const char *storage)
-{
-	char	   *create = psprintf("CREATE TABLE " EB_SCHEMA ".%s (LIKE " EB_SCHEMA ".%s INCLUDING ALL) "
-								  "USING heap WITH (%s)",
-								  quote_identifier(name), quote_identifier(parent), storage);
-	char	   *attach = psprintf("ALTER TABLE " EB_SCHEMA ".%s ATTACH PARTITION " EB_SCHEMA ".%s "
-								  "FOR VALUES FROM ('%s') TO ('%s')",
-								  quote_identifier(parent), quote_identifier(name), lower, upper);
-
-	run_as_owner(create, attach);
-	pfree(create);
-	pfree(attach);
-}
-
-void
 eb_partition_drop(const char *name)
 {
-	char	   *drop = psprintf("DROP TABLE " EB_SCHEMA ".%s", quote_identifier(name));
+	EbOwnerScope scope;
 
-	run_as_owner(drop, NULL);
-	pfree(drop);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	eb_owner_begin(&scope);
+	SPI_connect();
+	execute(psprintf("DROP TABLE " EB_SCHEMA ".%s", quote_identifier(name)));
+	SPI_finish();
+	eb_owner_end(&scope);
+	PopActiveSnapshot();
 }

@@ -21,6 +21,7 @@
 
 #include "eventbus.h"
 #include "filter.h"
+#include "grant.h"
 #include "log.h"
 #include "shmem.h"
 #include "topic.h"
@@ -56,12 +57,15 @@ compile_topics(ArrayType *array)
 	bool	   *nulls;
 	int			n;
 	const char **patterns;
+	EbTopics   *topics;
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &datums, &nulls, &n);
 	patterns = palloc(Max(n, 1) * sizeof(char *));
 	for (int i = 0; i < n; i++)
 		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(datums[i]);
-	return eb_topic_compile(n, patterns);
+	topics = eb_topic_compile(n, patterns);
+	eb_grant_check_topics(EB_PRIVILEGE_READ, n, patterns);
+	return topics;
 }
 
 static void
@@ -83,6 +87,12 @@ get_request(FunctionCallInfo fcinfo, EbReadRequest *request)
 				 errmsg("max_events must be positive")));
 	if (!PG_ARGISNULL(2))
 		request->topics = compile_topics(PG_GETARG_ARRAYTYPE_P(2));
+	else
+	{
+		const char *all = ">";
+
+		eb_grant_check_topics(EB_PRIVILEGE_READ, 1, &all);
+	}
 	if (!PG_ARGISNULL(3))
 		request->filter = eb_filter_compile(PG_GETARG_JSONPATH_P(3));
 }
@@ -177,6 +187,11 @@ eventbus_get(PG_FUNCTION_ARGS)
 	slot = eb_log_find(PG_GETARG_UUID_P(0), snapshot);
 	if (slot != NULL)
 	{
+		text	   *type;
+		bool		isnull;
+
+		type = DatumGetTextPP(slot_getattr(slot, EB_LOG_TYPE, &isnull));
+		eb_grant_check_read(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type));
 		eb_log_event_datums(slot, values, nulls);
 		eb_log_make_durable(DatumGetInt64(values[0]));
 		result = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));

@@ -462,6 +462,9 @@ sweep_orphans(EbDb *db)
 	if (SPI_execute("DELETE FROM eventbus.delivery WHERE subscription_id NOT IN "
 					"(SELECT id FROM eventbus.subscription)", false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not sweep the queue");
+	if (SPI_execute("DELETE FROM eventbus.privilege WHERE subscription_id NOT IN "
+					"(SELECT id FROM eventbus.subscription)", false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not sweep the privileges");
 	SPI_finish();
 	swept_generation = generation;
 }

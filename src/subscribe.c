@@ -21,6 +21,7 @@
 #include "catalog.h"
 #include "duration.h"
 #include "eventbus.h"
+#include "grant.h"
 #include "log.h"
 #include "queue.h"
 #include "subscription.h"
@@ -138,6 +139,7 @@ check_topics(FunctionCallInfo fcinfo)
 	for (int i = 0; i < n; i++)
 		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
 	(void) eb_topic_compile(n, patterns);
+	eb_grant_check_topics(EB_PRIVILEGE_SUBSCRIBE, n, patterns);
 }
 
 static void
@@ -418,7 +420,8 @@ eventbus_unsubscribe(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(change_subscription(fcinfo, "eb_unsubscribe",
 									   "WITH s AS (DELETE FROM eventbus.subscription WHERE id = $1 RETURNING id), "
-									   "k AS (DELETE FROM eventbus.seek WHERE subscription_id = $1) "
+									   "k AS (DELETE FROM eventbus.seek WHERE subscription_id = $1), "
+									   "p AS (DELETE FROM eventbus.privilege WHERE subscription_id = $1) "
 									   "DELETE FROM eventbus.delivery WHERE subscription_id = $1",
 									   true));
 }

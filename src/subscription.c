@@ -23,6 +23,7 @@
 
 #include "catalog.h"
 #include "duration.h"
+#include "grant.h"
 #include "subscription.h"
 
 static MemoryContext cache_context = NULL;
@@ -224,11 +225,12 @@ eb_subscription_check_owner(const EbSubscription *sub)
 void
 eb_subscription_check_consumer(const EbSubscription *sub)
 {
-	if (!has_privs_of_role(GetUserId(), sub->owner))
+	if (!has_privs_of_role(GetUserId(), sub->owner) &&
+		!eb_grant_may_consume(GetUserId(), sub->id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for subscription \"%s\"", sub->name),
-				 errhint("Become a member of its owner, role \"%s\".", owner_name(sub))));
+				 errhint("Ask its owner, role \"%s\", for eb_grant('consume', ...).", owner_name(sub))));
 }
 
 void

@@ -300,6 +300,32 @@ eb_topic_match_one(const char *pattern, const char *type, int len)
 						split(type, len, type_tokens, EB_TYPE_MAX_TOKENS + 1));
 }
 
+/* See topic.h.  Token by token, as a match: * also takes a *, and > whatever follows. */
+bool
+eb_topic_covers(const char *wider, const char *narrower)
+{
+	EbToken		w[EB_TYPE_MAX_TOKENS + 1];
+	EbToken		n[EB_TYPE_MAX_TOKENS + 1];
+	int			nw = split(wider, strlen(wider), w, EB_TYPE_MAX_TOKENS + 1);
+	int			nn = split(narrower, strlen(narrower), n, EB_TYPE_MAX_TOKENS + 1);
+
+	if (classify(w, nw) != NULL || classify(n, nn) != NULL)
+		return false;
+	for (int i = 0; i < nw; i++)
+	{
+		if (i >= nn)
+			return false;
+		if (w[i].kind == EB_TOKEN_REST)
+			return true;
+		if (n[i].kind == EB_TOKEN_REST ||
+			(w[i].kind == EB_TOKEN_LITERAL &&
+			 (n[i].kind != EB_TOKEN_LITERAL || w[i].len != n[i].len ||
+			  memcmp(w[i].s, n[i].s, w[i].len) != 0)))
+			return false;
+	}
+	return nw == nn;
+}
+
 /*
  * Orders the patterns that match one type: the first token in which two of them
  * differ decides, a literal above *, * above >.

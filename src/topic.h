@@ -25,6 +25,8 @@ extern bool eb_topic_match(const EbTopics *topics, const char *type, int len);
 
 /* Of one pattern without "!": matches; and how specific it is (more = more). */
 extern bool eb_topic_match_one(const char *pattern, const char *type, int len);
+/* Every type that the second pattern matches, the first matches; both without "!". */
+extern bool eb_topic_covers(const char *wider, const char *narrower);
 extern int	eb_topic_specificity(const char *pattern);
 
 #endif							/* EB_TOPIC_H */
