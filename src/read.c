@@ -2,9 +2,9 @@
  * read.c
  *	  SQL functions that read the log: eb_read, eb_get, eb_last_offset, eb_offset_at.
  *
- * A reader must never be shown what a crash could take back.  The relay's commit
- * flushes the WAL, so what it has routed is safe; anything above may come from an
- * asynchronous commit and is flushed before it is returned.
+ * A reader must never be shown what a crash could take back.  The safe offset is
+ * given out only when the WAL is flushed up to it; eb_get alone may find an event
+ * above it and flushes by itself.
  */
 #include "postgres.h"
 
@@ -120,15 +120,14 @@ wanted(const EbReadRequest *request, TupleTableSlot *slot, MemoryContext scratch
 	return match;
 }
 
-/* Puts the wanted events into the result; returns the offset of the last, or 0. */
-static int64
+/* Puts the wanted events into the result. */
+static void
 read_events(const EbReadRequest *request, int64 safe, Snapshot snapshot,
 			ReturnSetInfo *rsinfo)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "eventbus filter",
 												  ALLOCSET_DEFAULT_SIZES);
 	EbLogScan  *scan = eb_log_scan_begin(request->from_offset, safe, snapshot);
-	int64		last = EB_NO_OFFSET;
 	int			n = 0;
 	TupleTableSlot *slot;
 
@@ -141,13 +140,11 @@ read_events(const EbReadRequest *request, int64 safe, Snapshot snapshot,
 		if (!wanted(request, slot, scratch))
 			continue;
 		eb_log_event_datums(slot, values, nulls);
-		last = DatumGetInt64(values[0]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		n++;
 	}
 	eb_log_scan_end(scan);
 	MemoryContextDelete(scratch);
-	return last;
 }
 
 /* Events from from_offset upwards, never past the safe offset. */
@@ -163,7 +160,7 @@ eventbus_read(PG_FUNCTION_ARGS)
 	get_request(fcinfo, &request);
 	InitMaterializedSRF(fcinfo, 0);
 	safe = eb_log_safe_snapshot(&snapshot);
-	eb_log_make_durable(read_events(&request, safe, snapshot, rsinfo));
+	read_events(&request, safe, snapshot, rsinfo);
 	UnregisterSnapshot(snapshot);
 	return (Datum) 0;
 }
@@ -218,7 +215,6 @@ eventbus_last_offset(PG_FUNCTION_ARGS)
 	}
 	else
 		safe = eb_sequencer_safe(eb_log_sequencer());
-	eb_log_make_durable(safe);
 	PG_RETURN_INT64(safe);
 }
 
