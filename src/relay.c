@@ -373,7 +373,7 @@ eb_relay_pass(EbRelayPass *result)
 	result->requests = pg_atomic_read_u32(&eb_shmem_db()->relay_requests);
 	if (!lock_pass())
 	{
-		result->position = (int64) pg_atomic_read_u64(&eb_shmem_db()->routed);
+		result->position = PG_INT64_MAX;	/* no commit is to end the sleep */
 		result->next_wanted = GetCurrentTimestamp() + LOCK_RETRY_US;
 		return;
 	}
