@@ -19,6 +19,9 @@
 /* nodes between two looks at interrupts */
 #define INTERRUPT_STEPS		512
 
+/* an enum of so many strings is looked through, a longer one is searched */
+#define SCAN_VALUES			16
+
 /* steps allowed: a floor, plus so many for each byte of the document */
 #define STEPS_MIN			INT64CONST(20000000)
 #define STEPS_PER_BYTE		16
@@ -127,6 +130,13 @@ eval_enum(EbEval *ev, const EbNode *node, const EbOp *op, const EbJson *v)
 	{
 		for (int i = 0; i < list->n; i++)
 			if (eb_schema_json_equal(&list->values[i], v))
+				return true;
+	}
+	else if (v->type == EB_JSON_STRING && list->n <= SCAN_VALUES)
+	{
+		for (int i = 0; i < list->n; i++)
+			if (list->values[i].len == v->len &&
+				eb_json_bytes_equal(list->values[i].data, v->data, v->len))
 				return true;
 	}
 	else if (v->type == EB_JSON_STRING)
@@ -255,41 +265,40 @@ type_violation(EbEval *ev, const EbNode *node)
 }
 
 /* The operations for the instance's own type. */
-static bool
+static inline bool
 eval_typed(EbEval *ev, const EbNode *node, const EbJson *v, EbMarks *marks)
 {
+	const EbOp *ops = ev->schema->ops;
 	const EbOp *op;
-	const EbOp *end;
 	EbNumber	number;
 	bool		ok = true;
-	int			section = v->type == EB_JSON_OBJECT ? EB_SECTION_OBJECT :
-		v->type == EB_JSON_STRING ? EB_SECTION_STRING :
-		v->type == EB_JSON_NUMBER ? EB_SECTION_NUMBER :
-		v->type == EB_JSON_ARRAY ? EB_SECTION_ARRAY : -1;
 
-	if (section < 0)
-		return true;
-	op = ev->schema->ops + node->section[section];
-	end = ev->schema->ops + node->section[section + 1];
-	if (op < end && section == EB_SECTION_NUMBER)
-		eb_schema_number_read((Numeric) v->data, &number);
-	for (; op < end && (ok || ev->collect); op++)
+	switch (v->type)
 	{
-		switch (section)
-		{
-			case EB_SECTION_OBJECT:
+		case EB_JSON_OBJECT:
+			for (op = ops + node->section[EB_SECTION_OBJECT];
+				 op < ops + node->section[EB_SECTION_OBJECT + 1] && (ok || ev->collect); op++)
 				ok &= eb_schema_object_eval(ev, node, op, v, marks);
-				break;
-			case EB_SECTION_STRING:
+			break;
+		case EB_JSON_STRING:
+			for (op = ops + node->section[EB_SECTION_STRING];
+				 op < ops + node->section[EB_SECTION_STRING + 1] && (ok || ev->collect); op++)
 				ok &= eval_string(ev, node, op, v);
-				break;
-			case EB_SECTION_NUMBER:
+			break;
+		case EB_JSON_NUMBER:
+			op = ops + node->section[EB_SECTION_NUMBER];
+			if (op < ops + node->section[EB_SECTION_NUMBER + 1])
+				eb_schema_number_read((Numeric) v->data, &number);
+			for (; op < ops + node->section[EB_SECTION_NUMBER + 1] && (ok || ev->collect); op++)
 				ok &= eval_number(ev, node, op, &number);
-				break;
-			default:
+			break;
+		case EB_JSON_ARRAY:
+			for (op = ops + node->section[EB_SECTION_ARRAY];
+				 op < ops + node->section[EB_SECTION_ARRAY + 1] && (ok || ev->collect); op++)
 				ok &= eb_schema_array_eval(ev, node, op, v, marks);
-				break;
-		}
+			break;
+		default:
+			break;
 	}
 	return ok;
 }
@@ -334,6 +343,8 @@ eb_schema_eval_node(EbEval *ev, int number, const EbJson *v, EbMarks *marks)
 
 	if (--ev->until_interrupt < 0)
 		serve_interrupts(ev);
+	if (node->plain & v->type)
+		return true;
 	if ((v->type & node->types) == 0 ||
 		(node->integer && v->type == EB_JSON_NUMBER &&
 		 !eb_schema_number_is_integer((Numeric) v->data)))
@@ -345,8 +356,9 @@ eb_schema_eval_node(EbEval *ev, int number, const EbJson *v, EbMarks *marks)
 	}
 	else
 		ok = true;
-	if (node->section[0] == node->section[EB_SECTIONS])
-		return ok;
+	if ((v->type & (EB_JSON_ARRAY | EB_JSON_OBJECT)) == 0 &&
+		node->section[EB_SECTION_ANY] == node->section[EB_SECTIONS])
+		return eval_typed(ev, node, v, marks) && ok;	/* goes no deeper */
 
 	check_stack_depth();
 	scope.parent = ev->scope;
@@ -374,8 +386,8 @@ eb_schema_eval_silently(EbEval *ev, int node, const EbJson *v, EbMarks *marks)
 	return ok;
 }
 
-static bool
-eval_child(EbEval *ev, int node, const EbJson *v, const EbStep *step)
+bool
+eb_schema_eval_at(EbEval *ev, int node, const EbJson *v, const EbStep *step)
 {
 	bool		ok;
 
@@ -383,22 +395,6 @@ eval_child(EbEval *ev, int node, const EbJson *v, const EbStep *step)
 	ok = eb_schema_eval_node(ev, node, v, NULL);
 	ev->step = step->parent;
 	return ok;
-}
-
-bool
-eb_schema_eval_member(EbEval *ev, int node, const EbJson *v, const EbJson *key)
-{
-	EbStep		step = {ev->step, key->data, key->len, 0};
-
-	return eval_child(ev, node, v, &step);
-}
-
-bool
-eb_schema_eval_item(EbEval *ev, int node, const EbJson *v, int index)
-{
-	EbStep		step = {ev->step, NULL, 0, index};
-
-	return eval_child(ev, node, v, &step);
 }
 
 static void

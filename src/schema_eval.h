@@ -51,11 +51,9 @@ extern bool eb_schema_eval_node(EbEval *ev, int node, const EbJson *v,
 extern bool eb_schema_eval_silently(EbEval *ev, int node, const EbJson *v,
 									EbMarks *marks);
 
-/* at a child of the instance */
-extern bool eb_schema_eval_member(EbEval *ev, int node, const EbJson *v,
-								  const EbJson *key);
-extern bool eb_schema_eval_item(EbEval *ev, int node, const EbJson *v,
-								int index);
+/* at a child of the instance, noting the way there */
+extern bool eb_schema_eval_at(EbEval *ev, int node, const EbJson *v,
+							  const EbStep *step);
 
 extern bool eb_schema_array_eval(EbEval *ev, const EbNode *node, const EbOp *op,
 								 const EbJson *v, EbMarks *marks);
@@ -74,5 +72,39 @@ extern bool eb_schema_marks_get(const EbMarks *marks, int i);
 extern void eb_schema_marks_merge(EbMarks *marks, const EbMarks *other);
 extern void eb_schema_marks_init(EbMarks *marks, const EbJson *v);
 extern void eb_schema_marks_free(EbMarks *marks);
+
+/* A child of the instance; most are settled by their type alone. */
+static inline bool
+eb_schema_eval_part(EbEval *ev, int number, const EbJson *v, const char *key,
+					int len, int index)
+{
+	const EbNode *node = &ev->schema->nodes[number];
+	EbStep		step;
+
+	if (node->plain & v->type)
+		return true;
+	if (v->type == EB_JSON_STRING && v->len >= node->min_bytes && v->len <= node->max_bytes)
+		return true;
+	if (!ev->collect)
+		return (node->types & v->type) != 0 &&
+			eb_schema_eval_node(ev, number, v, NULL);
+	step.parent = ev->step;
+	step.key = key;
+	step.len = len;
+	step.index = index;
+	return eb_schema_eval_at(ev, number, v, &step);
+}
+
+static inline bool
+eb_schema_eval_member(EbEval *ev, int node, const EbJson *v, const EbJson *key)
+{
+	return eb_schema_eval_part(ev, node, v, key->data, key->len, 0);
+}
+
+static inline bool
+eb_schema_eval_item(EbEval *ev, int node, const EbJson *v, int index)
+{
+	return eb_schema_eval_part(ev, node, v, NULL, 0, index);
+}
 
 #endif							/* EB_SCHEMA_EVAL_H */

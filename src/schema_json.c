@@ -154,7 +154,7 @@ eb_schema_json_equal(const EbJson *a, const EbJson *b)
 		case EB_JSON_BOOLEAN:
 			return a->boolean == b->boolean;
 		case EB_JSON_STRING:
-			return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+			return a->len == b->len && eb_json_bytes_equal(a->data, b->data, a->len);
 		case EB_JSON_NUMBER:
 			{
 				EbNumber	na;

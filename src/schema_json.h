@@ -143,13 +143,49 @@ eb_json_walk_pair(EbJsonWalk *w, EbJson *key, EbJson *value)
 	return true;
 }
 
+static inline uint64
+eb_json_load8(const char *s)
+{
+	uint64		word;
+
+	memcpy(&word, s, sizeof(word));
+	return word;
+}
+
+static inline uint32
+eb_json_load4(const char *s)
+{
+	uint32		word;
+
+	memcpy(&word, s, sizeof(word));
+	return word;
+}
+
+/* memcmp(...) == 0 without the call for the lengths that names have */
+static inline bool
+eb_json_bytes_equal(const char *a, const char *b, int len)
+{
+	if (len > 16)
+		return memcmp(a, b, len) == 0;
+	if (len >= 8)
+		return eb_json_load8(a) == eb_json_load8(b) &&
+			eb_json_load8(a + len - 8) == eb_json_load8(b + len - 8);
+	if (len >= 4)
+		return eb_json_load4(a) == eb_json_load4(b) &&
+			eb_json_load4(a + len - 4) == eb_json_load4(b + len - 4);
+	for (int i = 0; i < len; i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
+}
+
 /* The order of keys in a Jsonb object: by length, then by bytes. */
 static inline int
 eb_json_key_cmp(const char *a, int alen, const char *b, int blen)
 {
 	if (alen != blen)
 		return alen < blen ? -1 : 1;
-	return memcmp(a, b, alen);
+	return eb_json_bytes_equal(a, b, alen) ? 0 : memcmp(a, b, alen);
 }
 
 #endif							/* EB_SCHEMA_JSON_H */

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "schema_compile.h"
@@ -217,6 +218,62 @@ find_tag(EbCompiler *c, EbNodeList *list)
 	pfree(tags);
 }
 
+/* Notes for which types of instance a node has nothing to do. */
+static void
+find_plain(EbNode *n)
+{
+	static const struct
+	{
+		uint8		type;
+		int			section;
+	}			typed[] = {
+		{EB_JSON_NUMBER, EB_SECTION_NUMBER},
+		{EB_JSON_STRING, EB_SECTION_STRING},
+		{EB_JSON_ARRAY, EB_SECTION_ARRAY},
+		{EB_JSON_OBJECT, EB_SECTION_OBJECT},
+	};
+
+	if (n->section[EB_SECTION_ANY] != n->section[EB_SECTIONS])
+		return;
+	n->plain = n->types;
+	for (int i = 0; i < lengthof(typed); i++)
+		if (n->section[typed[i].section] != n->section[typed[i].section + 1])
+			n->plain &= ~typed[i].type;
+	if (n->integer)
+		n->plain &= ~EB_JSON_NUMBER;
+}
+
+/*
+ * Between which lengths in bytes a string surely has an allowed length in code
+ * points, where nothing else is asked of it.
+ */
+static void
+find_byte_bounds(EbCompiler *c, EbNode *n)
+{
+	n->min_bytes = 1;
+	n->max_bytes = 0;
+	if ((n->types & EB_JSON_STRING) == 0 ||
+		n->section[EB_SECTION_ANY] != n->section[EB_SECTIONS])
+		return;
+	for (int i = n->section[EB_SECTION_STRING]; i < n->section[EB_SECTION_STRING + 1]; i++)
+		if (c->schema->ops[i].code != EB_OP_MIN_LENGTH &&
+			c->schema->ops[i].code != EB_OP_MAX_LENGTH)
+			return;
+	n->min_bytes = 0;
+	n->max_bytes = INT_MAX;
+	for (int i = n->section[EB_SECTION_STRING]; i < n->section[EB_SECTION_STRING + 1]; i++)
+	{
+		EbOp	   *op = &c->schema->ops[i];
+
+		if (op->code == EB_OP_MAX_LENGTH)
+			n->max_bytes = Min(op->number, INT_MAX);
+		else if (op->number <= 1)
+			n->min_bytes = op->number;
+		else
+			n->min_bytes = Min(op->number, INT_MAX / MAX_MULTIBYTE_CHAR_LEN) * MAX_MULTIBYTE_CHAR_LEN;
+	}
+}
+
 void
 eb_schema_link(EbCompiler *c)
 {
@@ -240,6 +297,11 @@ eb_schema_link(EbCompiler *c)
 			visit_parts(c, &schema->ops[i], shorten, NULL);
 		}
 		shorten(c, &schema->root, NULL);
+	}
+	for (int i = 0; i < schema->nnodes; i++)
+	{
+		find_plain(&schema->nodes[i]);
+		find_byte_bounds(c, &schema->nodes[i]);
 	}
 	for (int i = 0; i < c->nops; i++)
 		if (schema->ops[i].code == EB_OP_ANY_OF || schema->ops[i].code == EB_OP_ONE_OF)

@@ -85,8 +85,9 @@ eval_properties(EbEval *ev, const EbNode *node, const EbPropertyTable *table,
 {
 	const EbProperty *p = table->properties;
 	const EbProperty *end = p + table->n;
-	bool		others = table->npatterns > 0 || marks != NULL ||
-		table->additional != EB_NODE_NONE || table->names != EB_NODE_NONE;
+	bool		each = table->npatterns > 0 || marks != NULL ||
+		table->names != EB_NODE_NONE;
+	bool		others = each || table->additional != EB_NODE_NONE;
 	bool		ok = true;
 	EbJsonWalk	w;
 	EbJson		key;
@@ -108,10 +109,12 @@ eval_properties(EbEval *ev, const EbNode *node, const EbPropertyTable *table,
 		}
 		if (p < end && cmp == 0)
 		{
-			if (others)
+			if (each)
 				ok &= eval_pair(ev, node, table, p, &key, &value, w.i - 1, marks);
 			else if (p->node != EB_NODE_NONE)
 				ok &= eb_schema_eval_member(ev, p->node, &value, &key);
+			else if (others)	/* required, but without a schema */
+				ok &= eval_pair(ev, node, table, p, &key, &value, w.i - 1, marks);
 			p++;
 		}
 		else if (others)

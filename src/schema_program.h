@@ -192,9 +192,12 @@ typedef struct EbOp
 typedef struct EbNode
 {
 	uint8		types;			/* accepted, EB_JSON_* */
+	uint8		plain;			/* those accepted without further question */
 	bool		integer;		/* a number must be integral */
 	bool		marks;			/* has UNEVALUATED_* */
 	int			resource;
+	int			min_bytes;		/* a string this long satisfies the node: none if */
+	int			max_bytes;		/* min_bytes > max_bytes */
 	int			section[EB_SECTIONS + 1];	/* bounds in the array of ops */
 	const char *path;			/* JSON pointer to the subschema */
 } EbNode;
