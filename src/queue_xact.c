@@ -101,7 +101,8 @@ at_xact_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
-			lower_all(true);
+			/* What is prepared may be rolled back, and nobody tells us then. */
+			lower_all(event == XACT_EVENT_COMMIT);
 			touched = NULL;
 			if (relay_wanted != NULL)
 			{

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -58,7 +59,7 @@ compare_uuid(const void *a, const void *b)
 	return memcmp(a, b, UUID_LEN);
 }
 
-/* The ids of an array argument, sorted; errors with 22023 for a NULL among them. */
+/* The ids of an array argument, sorted, each once; errors with 22023 for a NULL. */
 static pg_uuid_t *
 sorted_ids(ArrayType *array, int *n)
 {
@@ -78,6 +79,7 @@ sorted_ids(ArrayType *array, int *n)
 		ids[i] = *DatumGetUUIDP(elems[i]);
 	}
 	qsort(ids, *n, sizeof(pg_uuid_t), compare_uuid);
+	*n = (int) qunique(ids, *n, sizeof(pg_uuid_t), compare_uuid);
 	return ids;
 }
 
@@ -143,7 +145,7 @@ eb_settle_choose(EbSettle *settle, ArrayType *event_ids)
 	eb_log_scan_end(scan);
 	UnregisterSnapshot(snapshot);
 	for (int i = 0; i < nids; i++)
-		if (!found[i] && (i == 0 || compare_uuid(&ids[i], &ids[i - 1]) != 0))
+		if (!found[i])
 			not_among(&ids[i], d);
 }
 
