@@ -58,6 +58,7 @@ typedef struct EbResolution
 
 static Oid	relid = InvalidOid;
 static bool valid = false;
+static bool invalidated = false;	/* since load() began to read */
 static bool registered = false;
 static MemoryContext context = NULL;
 static HTAB *contracts;			/* of EbContract */
@@ -68,7 +69,10 @@ static void
 invalidate(Datum arg, Oid changed)
 {
 	if (changed == InvalidOid || changed == relid)
+	{
 		valid = false;
+		invalidated = true;
+	}
 }
 
 Oid
@@ -141,25 +145,20 @@ load(void)
 	relid = eb_contract_relid();
 	rel = table_open(relid, AccessShareLock);
 
-	/* an invalidation from here on makes what we are about to read stale */
-	valid = true;
-	PG_TRY();
-	{
-		old = MemoryContextSwitchTo(context);
-		contracts = make_hash("eventbus contracts", sizeof(EbContract));
-		resolutions = make_hash("eventbus contract by type", sizeof(EbResolution));
-		patterns = NIL;
-		PushActiveSnapshot(GetLatestSnapshot());
-		read_registry(rel, GetActiveSnapshot());
-		PopActiveSnapshot();
-		MemoryContextSwitchTo(old);
-	}
-	PG_CATCH();
-	{
-		valid = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	/*
+	 * Mark, fill, validate: an error on the way leaves valid unset, and so does
+	 * an invalidation of what is being read.
+	 */
+	invalidated = false;
+	old = MemoryContextSwitchTo(context);
+	contracts = make_hash("eventbus contracts", sizeof(EbContract));
+	resolutions = make_hash("eventbus contract by type", sizeof(EbResolution));
+	patterns = NIL;
+	PushActiveSnapshot(GetLatestSnapshot());
+	read_registry(rel, GetActiveSnapshot());
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	valid = !invalidated;
 	table_close(rel, AccessShareLock);
 }
 
