@@ -193,6 +193,7 @@ eventbus_ack(PG_FUNCTION_ARGS)
 			eb_settle_remove_chosen(&settle);
 	}
 	pg_atomic_fetch_add_u64(&settle.sub->shared->acked, acked);
+	eb_queue_settled(settle.sub->shared);
 	eb_settle_close(&settle);
 	CommandCounterIncrement();
 	PG_RETURN_INT32(acked);

@@ -9,22 +9,30 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "dead_letter.h"
 #include "dlq.h"
 #include "reason.h"
 
 /* Automatic replays that one look makes at most, so that they do not flood. */
 #define REPLAY_DUE_MAX	100
+
+/* A column of eventbus.dead_letter. */
+#define LETTER_SUBSCRIPTION	3
 
 static Datum
 offset_array(const int64 *offsets, int n)
@@ -103,6 +111,37 @@ eb_dead_letter_bury(EbSubscription *sub, const EbDelivery *d, const int64 *offse
 	SPI_finish();
 	eb_owner_end(&scope);
 	pg_atomic_fetch_add_u64(&sub->shared->dead, n);
+	eb_queue_settled(sub->shared);
+}
+
+/* See dead_letter.h. */
+bool
+eb_dead_letter_exists(const pg_uuid_t *event_id, const char *subscription, Snapshot snapshot)
+{
+	Oid			schema = eb_catalog()->schema;
+	Relation	rel = table_open(get_relname_relid("dead_letter", schema), AccessShareLock);
+	Relation	index = index_open(get_relname_relid("dead_letter_event_id", schema),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc scan = eb_index_beginscan(rel, index, snapshot, 1);
+	ScanKeyData key;
+	bool		found = false;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		Datum		name = slot_getattr(slot, LETTER_SUBSCRIPTION, &isnull);
+
+		found = subscription == NULL ||
+			(!isnull && strcmp(TextDatumGetCString(name), subscription) == 0);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return found;
 }
 
 /* Puts letters that are due by themselves back; for the relay. */

@@ -123,6 +123,35 @@ eb_progress_write(const EbProgress *progress)
 	table_close(rel, NoLock);
 }
 
+static EbCursor *
+decode_seek(TupleTableSlot *slot)
+{
+	EbCursor   *seek = palloc0(sizeof(EbCursor));
+
+	slot_getallattrs(slot);
+	seek->subscription_id = DatumGetInt32(slot->tts_values[SEEK_SUBSCRIPTION - 1]);
+	seek->position = DatumGetInt64(slot->tts_values[SEEK_POSITION - 1]);
+	seek->clear = DatumGetBool(slot->tts_values[SEEK_CLEAR - 1]);
+	return seek;
+}
+
+/* The seek requests that the relay has not taken yet, as EbCursor. */
+List *
+eb_progress_seeks(Snapshot snapshot)
+{
+	Relation	rel = table_open(eb_catalog()->seek, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	List	   *seeks = NIL;
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		seeks = lappend(seeks, decode_seek(slot));
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return seeks;
+}
+
 /*
  * Reads and deletes the seek requests.  One whose row another session has locked
  * is left for a later pass: the relay waits for nobody.  So is one of a subscription
@@ -141,7 +170,6 @@ eb_progress_take_seeks(Snapshot snapshot, bool (*known) (void *arg, int32 id),
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		TM_FailureData failure;
-		EbCursor   *seek;
 		bool		isnull;
 
 		if (!known(arg, DatumGetInt32(slot_getattr(slot, SEEK_SUBSCRIPTION, &isnull))))
@@ -152,12 +180,7 @@ eb_progress_take_seeks(Snapshot snapshot, bool (*known) (void *arg, int32 id),
 		if (table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
 							   snapshot, InvalidSnapshot, false, &failure, false) != TM_Ok)
 			continue;
-		slot_getallattrs(slot);
-		seek = palloc0(sizeof(EbCursor));
-		seek->subscription_id = DatumGetInt32(slot->tts_values[SEEK_SUBSCRIPTION - 1]);
-		seek->position = DatumGetInt64(slot->tts_values[SEEK_POSITION - 1]);
-		seek->clear = DatumGetBool(slot->tts_values[SEEK_CLEAR - 1]);
-		seeks = lappend(seeks, seek);
+		seeks = lappend(seeks, decode_seek(slot));
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);

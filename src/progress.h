@@ -27,6 +27,7 @@ typedef struct EbProgress
 
 extern void eb_progress_read(EbProgress *progress, Snapshot snapshot);
 extern void eb_progress_write(const EbProgress *progress);
+extern List *eb_progress_seeks(Snapshot snapshot);
 
 /*
  * Takes the seek requests of subscriptions that are "known"; *left tells whether

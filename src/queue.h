@@ -91,6 +91,22 @@ extern bool eb_queue_find(EbQueue *queue, int64 seq, EbDelivery *d);
 extern int64 *eb_queue_offsets(const EbDelivery *d, int *n);
 extern void eb_queue_set_offsets(EbDelivery *d, const int64 *offsets, int n);
 
+/* queue_lookup.c: is an event still in the queue? */
+#define EB_PROBE_LANES	4
+
+typedef struct EbQueueProbe
+{
+	int64		offset;
+	TimestampTz deliver_at;		/* of the event; 0 = none */
+	int			lanes[EB_PROBE_LANES];	/* where the event can be; -1 = none */
+	EbLane		before[EB_PROBE_LANES]; /* their hints */
+	int64		seq;			/* of the row that held it last; 0 = unknown */
+} EbQueueProbe;
+
+extern void eb_queue_probe_begin(EbSubscription *sub, EbQueueProbe *probe);
+extern bool eb_queue_probe(EbQueue *queue, EbSubscription *sub, EbQueueProbe *probe,
+						   Snapshot snapshot);
+
 /* queue_claim.c: leasing what is available */
 typedef struct EbClaim
 {
@@ -113,6 +129,7 @@ extern int	eb_queue_expire_last(EbQueue *queue, TimestampTz now);
 /* queue_xact.c: what a rollback or a commit makes takeable */
 extern void eb_queue_claimed(EbSubShared *shared, const EbDelivery *d);
 extern void eb_queue_released(EbSubShared *shared, const EbDelivery *d);
+extern void eb_queue_settled(EbSubShared *shared);
 extern void eb_relay_wanted(void);
 extern void eb_queue_xact_init(void);
 

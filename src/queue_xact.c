@@ -26,6 +26,11 @@ typedef struct Touched
 } Touched;
 
 static Touched *touched = NULL; /* in TopTransactionContext */
+/* Subscriptions that this transaction settles something of; too many: any. */
+#define SETTLED_MAX 8
+static EbSubShared *settled[SETTLED_MAX];
+static int	nsettled = 0;
+
 static EbDb *relay_wanted = NULL;	/* whose relay to wake at commit */
 
 static void
@@ -65,6 +70,27 @@ eb_queue_released(EbSubShared *shared, const EbDelivery *d)
 	touch(shared, d, true);
 }
 
+/* This transaction settles events: tell eb_await at commit. */
+void
+eb_queue_settled(EbSubShared *shared)
+{
+	for (int i = 0; i < Min(nsettled, SETTLED_MAX); i++)
+		if (settled[i] == shared)
+			return;
+	if (nsettled < SETTLED_MAX)
+		settled[nsettled] = shared;
+	nsettled++;
+}
+
+static void
+wake_settled(void)
+{
+	if (nsettled > SETTLED_MAX)
+		eb_wake_awaiters(settled[0]->db);
+	for (int i = 0; i < Min(nsettled, SETTLED_MAX); i++)
+		eb_wake_settled(settled[i]);
+}
+
 /* This transaction leaves work for the relay: wake it at commit. */
 void
 eb_relay_wanted(void)
@@ -90,6 +116,7 @@ stop_waiting(void)
 {
 	EbSubShared *sub = eb_wait_end();
 
+	eb_await_end();
 	if (sub != NULL)
 		eb_wake_consumers(sub, 1);
 }
@@ -104,6 +131,8 @@ at_xact_end(XactEvent event, void *arg)
 			/* What is prepared may be rolled back, and nobody tells us then. */
 			lower_all(event == XACT_EVENT_COMMIT);
 			touched = NULL;
+			wake_settled();
+			nsettled = 0;
 			if (relay_wanted != NULL)
 			{
 				pg_atomic_fetch_add_u32(&relay_wanted->relay_requests, 1);
@@ -115,6 +144,7 @@ at_xact_end(XactEvent event, void *arg)
 			stop_waiting();
 			lower_all(false);
 			touched = NULL;
+			nsettled = 0;
 			relay_wanted = NULL;
 			break;
 		default:

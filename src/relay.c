@@ -430,6 +430,7 @@ eb_relay_committed(void)
 	if ((int64) pg_atomic_read_u64(&committed_db->routed) < committed_position)
 		pg_atomic_write_u64(&committed_db->routed, committed_position);
 	committed_position = -1;
+	eb_wake_routed(committed_db);
 	for (int i = 0; i < router->nroutes; i++)
 	{
 		EbRoute    *route = &router->routes[i];

@@ -155,20 +155,14 @@ eb_route_wants(EbRoute *route, TupleTableSlot *event)
 	return wanted;
 }
 
-/* The lane of an event, and its due time (0 = at once). */
-static int
-choose_lane(EbRouter *r, EbRoute *route, TupleTableSlot *event, TimestampTz *due)
+/* The lane of an event that is due. */
+int
+eb_route_lane(bool ordered, TupleTableSlot *event)
 {
 	bool		isnull;
-	Datum		value = slot_getattr(event, EB_LOG_DELIVER_AT, &isnull);
+	Datum		value;
 
-	*due = 0;
-	if (!isnull && DatumGetTimestampTz(value) > r->now)
-	{
-		*due = DatumGetTimestampTz(value);
-		return EB_LANE_DELAYED;
-	}
-	if (route->sub->ordered)
+	if (ordered)
 	{
 		value = slot_getattr(event, EB_LOG_AGGREGATE_ID, &isnull);
 		if (!isnull)
@@ -182,6 +176,22 @@ choose_lane(EbRouter *r, EbRoute *route, TupleTableSlot *event, TimestampTz *due
 	}
 	value = slot_getattr(event, EB_LOG_PRIORITY, &isnull);
 	return EB_LANE_PRIORITIES - 1 - DatumGetInt16(value);
+}
+
+/* The lane of an event, and its due time (0 = at once). */
+static int
+choose_lane(EbRouter *r, EbRoute *route, TupleTableSlot *event, TimestampTz *due)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(event, EB_LOG_DELIVER_AT, &isnull);
+
+	*due = 0;
+	if (!isnull && DatumGetTimestampTz(value) > r->now)
+	{
+		*due = DatumGetTimestampTz(value);
+		return EB_LANE_DELAYED;
+	}
+	return eb_route_lane(route->sub->ordered, event);
 }
 
 /* Writes one queue row and lets the consumers find it. */

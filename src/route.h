@@ -54,6 +54,7 @@ typedef struct EbTypeRoutes
 extern EbRouter *eb_router_get(void);
 extern EbRouter *eb_router_last(void);
 extern EbTypeRoutes *eb_router_match(EbRouter *router, const char *type, int len);
+extern int	eb_route_lane(bool ordered, TupleTableSlot *event);
 extern void eb_route_add(EbRouter *router, EbRoute *route, TupleTableSlot *event, int64 offset);
 extern bool eb_route_wants(EbRoute *route, TupleTableSlot *event);
 extern void eb_route_flush(EbRouter *router, EbRoute *route);

@@ -115,6 +115,7 @@ init_slots(void)
 
 		SpinLockInit(&db->mutex);
 		pg_atomic_init_u32(&db->relay_requests, 0);
+		pg_atomic_init_u32(&db->awaiters, 0);
 		pg_atomic_init_u32(&db->relay_sleeping, 0);
 		pg_atomic_init_u64(&db->routed, 0);
 		pg_atomic_init_u64(&db->passes, 0);
@@ -151,6 +152,7 @@ init_slots(void)
 		backend->prev = -1;
 		backend->next = -1;
 		pg_atomic_init_u32(&backend->waiting_for, 0);
+		pg_atomic_init_u32(&backend->awaiting, 0);
 	}
 }
 

@@ -134,6 +134,8 @@ typedef struct EbDb
 
 	pg_atomic_uint32 relay_requests;	/* counts what asks for a pass without
 										 * being in the log */
+	pg_atomic_uint32 awaiters;	/* processes asleep until something is settled
+								 * or the log has grown */
 	pg_atomic_uint32 relay_sleeping;	/* 1: an emitter must set its latch */
 	pg_atomic_uint64 routed;	/* the last committed pass' position */
 	pg_atomic_uint64 passes;
@@ -150,6 +152,8 @@ typedef struct EbBackend
 	int			prev;
 	int			next;
 	pg_atomic_uint32 waiting_for;	/* subscription slot + 1; 0 = not waiting */
+	pg_atomic_uint32 awaiting;	/* see shmem_await.c; 0 = nothing */
+	int			awaited_db;		/* database slot, while awaiting */
 } EbBackend;
 
 typedef struct EbShmem
@@ -202,6 +206,15 @@ extern EbSubShared *eb_wait_end(void);
 extern void eb_wake_consumers(EbSubShared *sub, int n);
 extern void eb_wake_relay(EbDb *db);
 extern void eb_wake_launcher(void);
+
+/* shmem_await.c: who waits for a settlement, or for the log */
+extern bool eb_await_begin(EbDb *db, EbSubShared *sub);
+extern bool eb_await_log_begin(EbDb *db);
+extern void eb_await_end(void);
+extern void eb_wake_settled(EbSubShared *sub);
+extern void eb_wake_awaiters(int db);
+extern void eb_wake_routed(EbDb *db);
+extern void eb_wake_committed(EbDb *db);
 
 /* shmem_worker.c: launcher, relays, and who wants a relay away */
 typedef struct EbRelayInfo

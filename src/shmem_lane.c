@@ -236,7 +236,10 @@ eb_wake_relay(EbDb *db)
 	if (pg_atomic_read_u32(&db->relay_sleeping) == 0)
 	{
 		if (db->relay_state != EB_RELAY_RUNNING)
+		{
 			eb_want_relay();
+			eb_wake_committed(db);
+		}
 		return;
 	}
 	if (pg_atomic_exchange_u32(&db->relay_sleeping, 0) == 0)

@@ -1,0 +1,6 @@
+-- What became of an event, and doing something once.
+
+CREATE FUNCTION @extschema@.eb_await(event_id uuid, subscription text = NULL, timeout interval = '5 s')
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eventbus_await';
+COMMENT ON FUNCTION @extschema@.eb_await IS 'waits until an event is settled in a subscription, or in all: acked, dead or timeout';
+REVOKE ALL ON FUNCTION @extschema@.eb_await FROM PUBLIC;
