@@ -18,7 +18,7 @@ SELECT results_eq($$SELECT priority::int, "offset" FROM eb_fetch('order')$$,
 SELECT eb_subscribe('mixed', from_offset => 1);
 SELECT eb_relay_run();
 SELECT eb_nack(receipt, ARRAY[event_id], retry_after => '0') FROM eb_fetch('mixed') WHERE "offset" IN (1, 2, 5);
-SELECT eb_emit('a.b', '"late"', priority => 5, deliver_at => clock_timestamp() + interval '50 ms');
+SELECT eb_emit('a.b', '"late"', priority => 5, deliver_at => clock_timestamp() + interval '20 ms');
 SELECT eb_emit('a.b', '"new"', priority => 8);
 SELECT eb_relay_run();
 DO $$
