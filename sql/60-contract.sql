@@ -53,3 +53,8 @@ REVOKE ALL ON FUNCTION @extschema@.eb_schema_pattern(text) FROM PUBLIC;
 CREATE VIEW @extschema@.eb_types AS
 SELECT type, version, schema, compatibility, registered_at FROM eventbus.type_version;
 COMMENT ON VIEW @extschema@.eb_types IS 'registered contracts, every version of each';
+
+CREATE FUNCTION @extschema@.eb_cloudevent(event @extschema@.eb_event)
+RETURNS jsonb LANGUAGE c STRICT STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eventbus_cloudevent';
+COMMENT ON FUNCTION @extschema@.eb_cloudevent(@extschema@.eb_event) IS
+    'the event as a CloudEvents 1.0 object; eb_emit(jsonb) reads it back';
