@@ -41,7 +41,7 @@ build/eventbus--$(EXTVERSION).sql: $(sort $(wildcard sql/[0-9]*.sql))
 	cat $^ > $@
 
 STAGE = exec env PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
-export SUITE TEST
+export SUITE TEST MEASURE ROUNDS SECONDS_EACH EVENTS FSYNC PERF BENCH_CONF KEEP
 
 .PHONY: test installcheck demo demo-stop bench test-faults distclean
 
@@ -61,6 +61,7 @@ demo-stop:
 	@bash demo/stop
 
 bench:
+	@bash bench/deps
 	@$(STAGE) bench bench/run
 
 test-faults:
