@@ -33,10 +33,10 @@ measure_drain()
 	for per in 100 1000; do
 		for ((i = 0; i < ROUNDS; i++)); do
 			fill_bus $per
-			sample drain$per.bus "$(profiled bus "CALL bench.drain_batches('one', $per, $EVENTS)" drain$per)"
+			sample_both drain$per.bus "$(profiled bus "CALL bench.drain_batches('one', $per, $EVENTS)" drain$per)"
 			if [ -n "$HAVE_PGQ" ]; then
 				q pgq -c "CALL bench.reset()" -c "CALL bench.load($((EVENTS / 5)), $per)"
-				sample drain$per.pgq "$(q pgq -c "CALL bench.drain($((EVENTS / 5)))")"
+				sample_both drain$per.pgq "$(q pgq -c "CALL bench.drain($((EVENTS / 5)))")"
 			fi
 		done
 	done

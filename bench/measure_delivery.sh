@@ -67,11 +67,11 @@ measure_priority()
 	local i r
 	for ((i = 0; i < ROUNDS; i++)); do
 		fill_bus 100
-		sample priority.without "$(q bus -c "CALL bench.drain_batches('one', 100, $EVENTS)")"
+		sample_both priority.without "$(q bus -c "CALL bench.drain_batches('one', 100, $EVENTS)")"
 		fill_bus 100
 		q bus -c "SELECT count(eb_emit('order.late', payload(), deliver_at => now() + '1 day')) FROM generate_series(1, 100000)" >/dev/null
 		relay_idle
-		sample priority.with "$(q bus -c "CALL bench.drain_batches('one', 100, $EVENTS)")"
+		sample_both priority.with "$(q bus -c "CALL bench.drain_batches('one', 100, $EVENTS)")"
 	done
 	r=$(ratio "$(median priority.with)" "$(median priority.without)")
 	row "drain beside 100,000 delayed events (events/s), to that without ($(human "$(median priority.without)"))" \

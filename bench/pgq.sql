@@ -31,9 +31,13 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE PROCEDURE bench.drain(wanted int, INOUT rate float8 = NULL) LANGUAGE plpgsql AS $$
+CREATE FUNCTION bench.cpu() RETURNS float8 LANGUAGE sql
+AS $$ SELECT split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::float8 / 1e9 $$;
+
+CREATE PROCEDURE bench.drain(wanted int, INOUT rate float8 = NULL, INOUT cpu_rate float8 = NULL) LANGUAGE plpgsql AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
+    begun_cpu float8 := bench.cpu();
     done int := 0;
     n int;
     batch bigint;
@@ -48,6 +52,7 @@ BEGIN
         done := done + n;
     END LOOP;
     rate := done / extract(epoch FROM clock_timestamp() - begun);
+    cpu_rate := done / (bench.cpu() - begun_cpu);
     IF done <> wanted THEN
         RAISE EXCEPTION 'drained % of % events', done, wanted;
     END IF;

@@ -8,6 +8,13 @@ sample()
 	printf '   %-28s %s\n' "$1" "$2" >&2
 }
 
+# sample_both KEY RATE|CPU-RATE: by the clock, and by the processor as KEY.cpu.
+sample_both()
+{
+	sample "$1" "${2%|*}"
+	sample "$1.cpu" "${2#*|}"
+}
+
 # The median of a key's samples; nothing if there is none.
 median()
 {
@@ -54,6 +61,9 @@ rate_row()
 		first=
 	}
 	[ -z "$5" ] || floor_row "$1" ">= $(human "$5")" "$(human "$ours")" "$(at_least "$ours" "$5")"
+	[ -z "$(median "$2.bus.cpu")" ] ||
+		row "... per processor second of the backend" "$(human "$(median "$2.bus.cpu")")" "" \
+			"$(human "$(median "$2.pgq.cpu")")" "" "" ""
 	[ -z "$3" ] || floor_row "$1" ">= $3 x INSERT" "$(ratio "$ours" "$ins")" "$(at_least "$(ratio "$ours" "$ins")" "$3")"
 	[ -z "$4" ] || floor_row "$1" ">= $4 x PgQ" "$(ratio "$ours" "$pgq")" "$(at_least "$(ratio "$ours" "$pgq")" "$4")"
 }

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "delivery_row.h"
 #include "fetch_rows.h"
 #include "log.h"
 
@@ -28,7 +29,6 @@
 #define ROW_PRIORITY	(EB_DELIVERY_PREFIX + 8)
 #define ROW_DELIVER_AT	(EB_DELIVERY_PREFIX + 9)
 #define ROW_EMITTED_AT	(EB_DELIVERY_PREFIX + 10)
-#define ROW_NATTS		(EB_DELIVERY_PREFIX + EB_EVENT_NATTS)
 
 /* A row that awaits its place. */
 typedef struct Row
@@ -41,7 +41,7 @@ typedef struct Row
 typedef struct Output
 {
 	Tuplestorestate *store;
-	TupleDesc	desc;
+	EbDeliveryFormer former;
 	TimestampTz now;
 	const EbDelivery *delivery; /* being read */
 	int			unit_priority;	/* of an ordered lane's delivery; -1 = not
@@ -86,15 +86,15 @@ keep(Output *out, Datum *values, bool *nulls)
 			out->unit_priority = row->priority;
 		row->priority = out->unit_priority;
 	}
-	row->tuple = heap_form_tuple(out->desc, values, nulls);
+	row->tuple = heap_copytuple(eb_delivery_form(&out->former, values, nulls));
 }
 
 static void
 put_row(Output *out, TupleTableSlot *event)
 {
 	const EbDelivery *d = out->delivery;
-	Datum		values[ROW_NATTS];
-	bool		nulls[ROW_NATTS] = {0};
+	Datum		values[EB_DELIVERY_NATTS];
+	bool		nulls[EB_DELIVERY_NATTS] = {0};
 
 	values[0] = Int64GetDatum(eb_receipt(d));
 	values[1] = Int32GetDatum(d->attempt);
@@ -105,7 +105,7 @@ put_row(Output *out, TupleTableSlot *event)
 	if (out->rows != NULL)
 		keep(out, values, nulls);
 	else
-		tuplestore_putvalues(out->store, out->desc, values, nulls);
+		tuplestore_puttuple(out->store, eb_delivery_form(&out->former, values, nulls));
 }
 
 /* Reads the events of one delivery. */
@@ -189,11 +189,12 @@ compare_rows(const void *a, const void *b)
 void
 eb_fetch_rows(ReturnSetInfo *rsinfo, const EbClaim *claim)
 {
-	Output		out = {.store = rsinfo->setResult, .desc = rsinfo->setDesc, .now = claim->now};
+	Output		out = {.store = rsinfo->setResult, .now = claim->now};
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EbLogScan  *scan = eb_log_scan_begin(1, 0, snapshot);
 	ListCell   *lc;
 
+	eb_delivery_former_init(&out.former, rsinfo->setDesc);
 	if (!in_order(claim->deliveries))
 	{
 		out.max_rows = claim->taken;

@@ -9,9 +9,6 @@
 
 #include "queue.h"
 
-/* Columns of eb_delivery before eb_event's. */
-#define EB_DELIVERY_PREFIX	4
-
 /* Reads the events of the claimed deliveries into a materialised result. */
 extern void eb_fetch_rows(ReturnSetInfo *rsinfo, const EbClaim *claim);
 
