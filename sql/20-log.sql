@@ -31,3 +31,10 @@ CREATE TABLE eventbus.dedup (
     event_id uuid NOT NULL
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE eventbus.dedup IS 'event ids given by callers, remembered for eventbus.dedup_window';
+
+-- What eb_once was asked for, likewise.
+CREATE TABLE eventbus.once (
+    event_id uuid NOT NULL,
+    scope    text COLLATE "C" NOT NULL
+) PARTITION BY RANGE (event_id);
+COMMENT ON TABLE eventbus.once IS 'what eb_once has answered true to, remembered for eventbus.dedup_window';

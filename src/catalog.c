@@ -86,6 +86,7 @@ eb_catalog_if_installed(void)
 	c.progress_position = get_relname_relid("progress_position", c.schema);
 	c.progress_at = get_relname_relid("progress_at", c.schema);
 	c.dedup = get_relname_relid("dedup", c.schema);
+	c.once = get_relname_relid("once", c.schema);
 	c.subscription = get_relname_relid("subscription", c.schema);
 	c.seek = get_relname_relid("seek", c.schema);
 	c.delivery = get_relname_relid("delivery", c.schema);

@@ -18,6 +18,7 @@ typedef struct EbCatalog
 	Oid			progress_position;	/* index */
 	Oid			progress_at;	/* index */
 	Oid			dedup;
+	Oid			once;
 	Oid			subscription;
 	Oid			seek;
 	Oid			delivery;

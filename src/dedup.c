@@ -1,6 +1,6 @@
 /*
  * dedup.c
- *	  Ids that callers gave: each is accepted once (decision 4).
+ *	  Ids that are accepted once: at the door, and in eb_once (decision 4).
  *
  * A claim is a row under a unique index, written as INSERT ... ON CONFLICT DO
  * NOTHING writes it: look, insert speculatively, look whether somebody else was
@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_collation.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -39,6 +40,8 @@ typedef struct EbClaim
 	IndexInfo  *info;
 	TupleTableSlot *slot;		/* the new row */
 	TupleTableSlot *found;		/* another's */
+	int			nkeys;
+	Datum		keys[2];		/* the id, and the scope in eventbus.once */
 } EbClaim;
 
 void
@@ -70,9 +73,9 @@ eb_dedup_check(const pg_uuid_t *id)
 
 /* Opens the partition; its primary key is its only unique index. */
 static void
-open_claim(EbClaim *claim, const pg_uuid_t *id)
+open_claim(EbClaim *claim, EbDedupTable table, const pg_uuid_t *id)
 {
-	claim->rel = eb_dedup_partition_open(id, RowExclusiveLock);
+	claim->rel = eb_dedup_partition_open(table, id, RowExclusiveLock);
 	claim->index = index_open(RelationGetPrimaryKeyIndex(claim->rel, false), RowExclusiveLock);
 	claim->info = BuildIndexInfo(claim->index);
 	claim->slot = table_slot_create(claim->rel, NULL);
@@ -94,19 +97,20 @@ close_claim(EbClaim *claim)
  * *busy is the transaction (and its speculative token) whose outcome is still open.
  */
 static bool
-is_claimed(EbClaim *claim, const pg_uuid_t *id, TransactionId *busy, uint32 *token,
-		   ItemPointer tid)
+is_claimed(EbClaim *claim, TransactionId *busy, uint32 *token, ItemPointer tid)
 {
 	SnapshotData dirty;
 	IndexScanDesc scan;
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	bool		claimed = false;
 
 	*busy = InvalidTransactionId;
 	InitDirtySnapshot(dirty);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
-	scan = eb_index_beginscan(claim->rel, claim->index, &dirty, 1);
-	index_rescan(scan, &key, 1, NULL, 0);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_UUID_EQ, claim->keys[0]);
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ, claim->keys[1]);
+	scan = eb_index_beginscan(claim->rel, claim->index, &dirty, claim->nkeys);
+	index_rescan(scan, keys, claim->nkeys, NULL, 0);
 	if (index_getnext_slot(scan, ForwardScanDirection, claim->found))
 	{
 		*busy = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
@@ -121,7 +125,7 @@ is_claimed(EbClaim *claim, const pg_uuid_t *id, TransactionId *busy, uint32 *tok
 
 /* Waits until nobody's claim is undecided; true if one stands. */
 static bool
-wait_until_decided(EbClaim *claim, const pg_uuid_t *id)
+wait_until_decided(EbClaim *claim)
 {
 	TransactionId busy;
 	ItemPointerData tid;
@@ -130,7 +134,7 @@ wait_until_decided(EbClaim *claim, const pg_uuid_t *id)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!is_claimed(claim, id, &busy, &token, &tid))
+		if (!is_claimed(claim, &busy, &token, &tid))
 			return false;
 		if (!TransactionIdIsValid(busy))
 			return true;
@@ -143,37 +147,54 @@ wait_until_decided(EbClaim *claim, const pg_uuid_t *id)
 
 /* Inserts the claim; false if somebody was quicker, and nothing is left then. */
 static bool
-insert_claim(EbClaim *claim, const pg_uuid_t *id)
+insert_claim(EbClaim *claim)
 {
-	Datum		value = UUIDPGetDatum(id);
-	bool		isnull = false;
+	bool		nulls[2] = {0};
 	uint32		token;
 	bool		inserted;
 
 	ExecClearTuple(claim->slot);
-	claim->slot->tts_values[0] = value;
-	claim->slot->tts_isnull[0] = false;
+	for (int i = 0; i < claim->nkeys; i++)
+	{
+		claim->slot->tts_values[i] = claim->keys[i];
+		claim->slot->tts_isnull[i] = false;
+	}
 	ExecStoreVirtualTuple(claim->slot);
 
 	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 	table_tuple_insert_speculative(claim->rel, claim->slot, GetCurrentCommandId(true),
 								   0, NULL, token);
-	inserted = index_insert(claim->index, &value, &isnull, &claim->slot->tts_tid,
+	inserted = index_insert(claim->index, claim->keys, nulls, &claim->slot->tts_tid,
 							claim->rel, UNIQUE_CHECK_PARTIAL, false, claim->info);
 	table_tuple_complete_speculative(claim->rel, claim->slot, token, inserted);
 	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 	return inserted;
 }
 
+static bool
+try_claim(EbClaim *claim, EbDedupTable table, const pg_uuid_t *id)
+{
+	bool		claimed = false;
+
+	open_claim(claim, table, id);
+	while (!claimed && !wait_until_decided(claim))
+		claimed = insert_claim(claim);
+	close_claim(claim);
+	return claimed;
+}
+
 bool
 eb_dedup_claim(const pg_uuid_t *id)
 {
-	EbClaim		claim;
-	bool		claimed = false;
+	EbClaim		claim = {.nkeys = 1, .keys = {UUIDPGetDatum(id)}};
 
-	open_claim(&claim, id);
-	while (!claimed && !wait_until_decided(&claim, id))
-		claimed = insert_claim(&claim, id);
-	close_claim(&claim);
-	return claimed;
+	return try_claim(&claim, EB_DEDUP_EMIT, id);
+}
+
+bool
+eb_dedup_claim_once(const pg_uuid_t *id, Datum scope)
+{
+	EbClaim		claim = {.nkeys = 2, .keys = {UUIDPGetDatum(id), scope}};
+
+	return try_claim(&claim, EB_DEDUP_ONCE, id);
 }

@@ -7,6 +7,13 @@
 
 #include "utils/uuid.h"
 
+/* The tables of ids, each partitioned by the ids' own time. */
+typedef enum EbDedupTable
+{
+	EB_DEDUP_EMIT,				/* eventbus.dedup */
+	EB_DEDUP_ONCE				/* eventbus.once */
+} EbDedupTable;
+
 /* ereports 22023 unless id is a v7 inside the window. */
 extern void eb_dedup_check(const pg_uuid_t *id);
 
@@ -15,6 +22,9 @@ extern void eb_dedup_check(const pg_uuid_t *id);
  * transaction that has just claimed it.
  */
 extern bool eb_dedup_claim(const pg_uuid_t *id);
+
+/* Likewise the pair of id and scope (a text datum), in eventbus.once. */
+extern bool eb_dedup_claim_once(const pg_uuid_t *id, Datum scope);
 
 /*
  * For the relay, in a transaction of its own: makes the next partitions and drops

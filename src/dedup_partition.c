@@ -1,6 +1,6 @@
 /*
  * dedup_partition.c
- *	  The partitions of eventbus.dedup, by the time inside the ids.
+ *	  The partitions of eventbus.dedup and eventbus.once, by the time inside the ids.
  *
  * A partition spans an eighth of the window, so that at most a ninth more is kept
  * than asked for, and forgetting is dropping a table.  After a change of the window
@@ -35,46 +35,67 @@
 /* Insert-only, small rows, dropped whole. */
 #define PARTITION_STORAGE	"fillfactor = 100, autovacuum_analyze_scale_factor = 1"
 
-static MemoryContext cache_context = NULL;
-static Oid	cached_parent = InvalidOid;
-static EbPartition *partitions = NULL;
-static int	npartitions = 0;
-static bool valid = false;
+/* A table of ids, and the cached list of its partitions. */
+typedef struct IdTable
+{
+	const char *name;
+	const char *key;
+	bool		ahead;			/* partitions are made before they are needed */
+	MemoryContext context;
+	Oid			parent;
+	EbPartition *partitions;
+	int			n;
+	bool		valid;
+} IdTable;
+
+static IdTable tables[] = {
+	[EB_DEDUP_EMIT] = {.name = "dedup", .key = "event_id", .ahead = true},
+	[EB_DEDUP_ONCE] = {.name = "once", .key = "event_id, scope"},
+};
 
 static void
 invalidate(Datum arg, Oid relid)
 {
-	if (relid == InvalidOid || relid == cached_parent)
-		valid = false;
+	for (int i = 0; i < lengthof(tables); i++)
+		if (relid == InvalidOid || relid == tables[i].parent)
+			tables[i].valid = false;
+}
+
+static Oid
+parent_of(const IdTable *table)
+{
+	return table == &tables[EB_DEDUP_ONCE] ? eb_catalog()->once : eb_catalog()->dedup;
 }
 
 static void
-fill(void)
+fill(IdTable *table)
 {
+	static bool registered = false;
 	MemoryContext context;
 	MemoryContext oldcontext;
 	EbPartition *filled;
 	Oid			parent;
 	int			n;
 
-	if (valid)
+	if (table->valid)
 		return;
-	if (cache_context == NULL)
+	if (!registered)
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
-	parent = eb_catalog()->dedup;
+	registered = true;
+	parent = parent_of(table);
 	context = AllocSetContextCreate(CacheMemoryContext, "eventbus dedup partitions",
 									ALLOCSET_SMALL_SIZES);
 	oldcontext = MemoryContextSwitchTo(context);
-	cached_parent = parent;
-	valid = true;				/* an invalidation while we read unsets it */
+	table->parent = parent;
+	table->valid = true;		/* an invalidation while we read unsets it */
 	filled = eb_partition_list(parent, &n);
 	MemoryContextSwitchTo(oldcontext);
 
-	if (cache_context != NULL)
-		MemoryContextDelete(cache_context);
-	cache_context = context;
-	partitions = filled;
-	npartitions = n;
+	if (table->context != NULL)
+		MemoryContextDelete(table->context);
+	table->context = context;
+	table->partitions = filled;
+	table->n = n;
 }
 
 static int
@@ -83,13 +104,13 @@ compare(const pg_uuid_t *a, Datum b)
 	return memcmp(a, DatumGetUUIDP(b), sizeof(pg_uuid_t));
 }
 
-/* Index of the first partition that ends above id; npartitions if none does. */
+/* Index of the first partition that ends above id; table->n if none does. */
 static int
-search(const pg_uuid_t *id)
+search(IdTable *table, const pg_uuid_t *id)
 {
-	int			i = npartitions;
+	int			i = table->n;
 
-	while (i > 0 && compare(id, partitions[i - 1].upper) < 0)
+	while (i > 0 && compare(id, table->partitions[i - 1].upper) < 0)
 		i--;
 	return i;
 }
@@ -115,21 +136,21 @@ uuid_text(const pg_uuid_t *id)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 }
 
-/* dedup_<UTC time of the lower bound> */
+/* <table>_<UTC time of the lower bound> */
 static void
-partition_name(TimestampTz lower, char *name)
+partition_name(const IdTable *table, TimestampTz lower, char *name)
 {
 	pg_time_t	t = timestamptz_to_time_t(lower);
 	struct pg_tm *tm = pg_gmtime(&t);
 
-	snprintf(name, NAMEDATALEN, "dedup_%04d%02d%02d_%02d%02d%02d",
+	snprintf(name, NAMEDATALEN, "%s_%04d%02d%02d_%02d%02d%02d", table->name,
 			 tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday,
 			 tm->tm_hour, tm->tm_min, tm->tm_sec);
 }
 
 /* Makes the partition for ids of that time; it does not exist, parent locked. */
 static void
-create_partition(TimestampTz at, int i)
+create_partition(IdTable *table, TimestampTz at, int i)
 {
 	int64		width = partition_width();
 	TimestampTz from = align(at, width);
@@ -139,56 +160,58 @@ create_partition(TimestampTz at, int i)
 
 	eb_uuid7_floor(from, &lower);
 	eb_uuid7_floor(from + width, &upper);
-	if (i > 0 && compare(&lower, partitions[i - 1].upper) < 0)
-		lower = *DatumGetUUIDP(partitions[i - 1].upper);
-	if (i < npartitions && compare(&upper, partitions[i].lower) > 0)
-		upper = *DatumGetUUIDP(partitions[i].lower);
-	partition_name(eb_uuid7_time(&lower), name);
+	if (i > 0 && compare(&lower, table->partitions[i - 1].upper) < 0)
+		lower = *DatumGetUUIDP(table->partitions[i - 1].upper);
+	if (i < table->n && compare(&upper, table->partitions[i].lower) > 0)
+		upper = *DatumGetUUIDP(table->partitions[i].lower);
+	partition_name(table, eb_uuid7_time(&lower), name);
 	eb_partition_create(&(EbPartitionMake) {
-		.parent = "dedup", .name = name, .lower = uuid_text(&lower), .upper = uuid_text(&upper),
-		.key = "event_id", .storage = PARTITION_STORAGE
+		.parent = table->name, .name = name, .lower = uuid_text(&lower), .upper = uuid_text(&upper),
+		.key = table->key, .storage = PARTITION_STORAGE
 	});
 }
 
 /* The partition that holds id, or InvalidOid. */
 static Oid
-lookup(const pg_uuid_t *id)
+lookup(IdTable *table, const pg_uuid_t *id)
 {
 	int			i;
 
-	fill();
-	i = search(id);
-	if (i < npartitions && compare(id, partitions[i].lower) >= 0)
-		return partitions[i].relid;
+	fill(table);
+	i = search(table, id);
+	if (i < table->n && compare(id, table->partitions[i].lower) >= 0)
+		return table->partitions[i].relid;
 	return InvalidOid;
 }
 
 /* Creates it if it is missing; the parent's lock serialises makers. */
 static void
-ensure(const pg_uuid_t *id)
+ensure(IdTable *table, const pg_uuid_t *id)
 {
-	LockRelationOid(eb_catalog()->dedup, ShareUpdateExclusiveLock);
-	if (!OidIsValid(lookup(id)))
-		create_partition(eb_uuid7_time(id), search(id));
+	LockRelationOid(parent_of(table), ShareUpdateExclusiveLock);
+	if (!OidIsValid(lookup(table, id)))
+		create_partition(table, eb_uuid7_time(id), search(table, id));
 }
 
 Relation
-eb_dedup_partition_open(const pg_uuid_t *id, LOCKMODE lockmode)
+eb_dedup_partition_open(EbDedupTable which, const pg_uuid_t *id, LOCKMODE lockmode)
 {
+	IdTable    *table = &tables[which];
+
 	for (;;)
 	{
-		Oid			relid = lookup(id);
+		Oid			relid = lookup(table, id);
 		Relation	rel;
 
 		if (!OidIsValid(relid))
 		{
-			ensure(id);
+			ensure(table, id);
 			continue;
 		}
 		rel = try_relation_open(relid, lockmode);
 		if (rel == NULL)
 			continue;
-		if (lookup(id) == relid)	/* still, after waiting for the lock */
+		if (lookup(table, id) == relid)	/* still, after waiting for the lock */
 			return rel;
 		relation_close(rel, lockmode);
 	}
@@ -199,7 +222,7 @@ eb_dedup_partition_open(const pg_uuid_t *id, LOCKMODE lockmode)
  * call, so that no emitter has to, who would keep others waiting until its commit.
  */
 static void
-create_ahead(TimestampTz now)
+create_ahead(IdTable *table, TimestampTz now)
 {
 	int64		width = partition_width();
 	TimestampTz last = now + Max(width, AHEAD);
@@ -210,13 +233,13 @@ create_ahead(TimestampTz now)
 		pg_uuid_t	id;
 
 		eb_uuid7_floor(Min(at, last), &id);
-		if (OidIsValid(lookup(&id)))
+		if (OidIsValid(lookup(table, &id)))
 			continue;
-		if (!ConditionalLockRelationOid(eb_catalog()->dedup, ShareUpdateExclusiveLock))
+		if (!ConditionalLockRelationOid(parent_of(table), ShareUpdateExclusiveLock))
 			return;
-		if (!OidIsValid(lookup(&id)))
+		if (!OidIsValid(lookup(table, &id)))
 		{
-			create_partition(eb_uuid7_time(&id), search(&id));
+			create_partition(table, eb_uuid7_time(&id), search(table, &id));
 			CommandCounterIncrement();
 		}
 	}
@@ -224,7 +247,7 @@ create_ahead(TimestampTz now)
 
 /* Drops what ended before the window; an id on its edge may be being claimed. */
 static void
-drop_expired(TimestampTz now)
+drop_expired(IdTable *table, TimestampTz now)
 {
 	pg_uuid_t	edge;
 
@@ -234,11 +257,11 @@ drop_expired(TimestampTz now)
 		Oid			relid;
 		char	   *name;
 
-		fill();
-		if (npartitions == 0 || compare(&edge, partitions[0].upper) < 0)
+		fill(table);
+		if (table->n == 0 || compare(&edge, table->partitions[0].upper) < 0)
 			return;
-		relid = partitions[0].relid;
-		if (!ConditionalLockRelationOid(eb_catalog()->dedup, AccessExclusiveLock) ||
+		relid = table->partitions[0].relid;
+		if (!ConditionalLockRelationOid(parent_of(table), AccessExclusiveLock) ||
 			!ConditionalLockRelationOid(relid, AccessExclusiveLock))
 			return;
 		name = get_rel_name(relid);
@@ -254,6 +277,11 @@ eb_dedup_maintain(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	create_ahead(now);
-	drop_expired(now);
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		fill(&tables[i]);
+		if (tables[i].ahead || tables[i].n > 0)
+			create_ahead(&tables[i], now);
+		drop_expired(&tables[i], now);
+	}
 }

@@ -18,7 +18,7 @@
 #include "catalog.h"
 #include "ready.h"
 
-/* A segment's indexes: by offset and by event id; a dedup partition's: its key. */
+/* A segment's indexes: by offset and by event id; a partition's of ids: its key. */
 #define EVENT_INDEXES	2
 #define DEDUP_INDEXES	1
 
@@ -52,7 +52,8 @@ eb_ready(void)
 	if (ready_for == c->extension)
 		return true;
 	if (!is_complete(c->event, EVENT_INDEXES, &partitions) ||
-		!is_complete(c->dedup, DEDUP_INDEXES, &partitions) || partitions == 0)
+		!is_complete(c->dedup, DEDUP_INDEXES, &partitions) ||
+		!is_complete(c->once, DEDUP_INDEXES, &partitions) || partitions == 0)
 		return false;
 	ready_for = c->extension;
 	return true;
