@@ -58,3 +58,9 @@ CREATE FUNCTION @extschema@.eb_cloudevent(event @extschema@.eb_event)
 RETURNS jsonb LANGUAGE c STRICT STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'eventbus_cloudevent';
 COMMENT ON FUNCTION @extschema@.eb_cloudevent(@extschema@.eb_event) IS
     'the event as a CloudEvents 1.0 object; eb_emit(jsonb) reads it back';
+
+CREATE FUNCTION @extschema@.eb_typescript()
+RETURNS text LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eventbus_typescript';
+COMMENT ON FUNCTION @extschema@.eb_typescript() IS
+    'TypeScript source: a type for each registered contract and the discriminated union of all events';
+REVOKE ALL ON FUNCTION @extschema@.eb_typescript() FROM PUBLIC;

@@ -163,6 +163,32 @@ compile_keyword(EbNodeBuilder *b, const EbJson *key, const EbJson *value)
 		keyword->handler(b, keyword->name, value);
 }
 
+/* draft-07: the siblings of $ref mean nothing; those that would, are told of */
+static void
+announce_siblings(EbNodeBuilder *b)
+{
+	EbJsonWalk	w;
+	EbJson		key;
+	EbJson		value;
+
+	if (!b->compiler->announce)
+		return;
+	eb_json_walk_init(&w, b->object);
+	while (eb_json_walk_pair(&w, &key, &value))
+	{
+		const EbKeyword *keyword = eb_schema_keyword_lookup(key.data, key.len);
+
+		if (keyword == NULL || (keyword->drafts & EB_DRAFT_07) == 0 || *keyword->name == '$' ||
+			strcmp(keyword->name, "definitions") == 0)
+			continue;
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("JSON schema keyword %s/%s stands beside \"$ref\", where draft-07 ignores it",
+						b->path, keyword->name),
+				 errhint("Declare draft 2020-12 with \"$schema\", or put the reference into \"allOf\".")));
+	}
+}
+
 static void
 compile_object(EbCompiler *c, EbLocation *location, const EbJson *v)
 {
@@ -180,7 +206,7 @@ compile_object(EbCompiler *c, EbLocation *location, const EbJson *v)
 	b.path = location->path;
 	if (b.draft == EB_DRAFT_07 && eb_schema_compile_get(&b, "$ref", &value))
 	{
-		/* draft-07: the siblings of $ref mean nothing */
+		announce_siblings(&b);
 		eb_schema_ref_compile(&b, "$ref", &value);
 		finish_node(&b);
 		return;
