@@ -29,6 +29,7 @@ big_round()
 	others=$!
 	sleep 1
 	rm -f "$out"
+	rm -f "$BENCH/pipe"
 	mkfifo "$BENCH/pipe" 2>/dev/null
 	psql -XqAt -d bus -f "$BENCH/pipe" >"$out" 2>&1 &
 	local big=$!
@@ -42,7 +43,7 @@ big_round()
 	watch_memory "$emitter" "$BENCH/peak.emitter" "$flag" &
 	watch_memory "$RELAY" "$BENCH/peak.relay" "$flag" &
 	echo "SELECT count(eb_emit('order.placed', payload(), k::text)) FROM generate_series(1, $n) k;" >&7
-	echo "SELECT 'done';" >&7
+	printf "SELECT 'done';\n\\q\n" >&7
 	while ! grep -q done "$out"; do sleep 0.05; done
 	relay_idle
 	exec 7>&-

@@ -24,6 +24,9 @@
 /* A sparse delivery is read as a range while at least every nth event is its. */
 #define RANGE_READ_RATIO 8
 
+/* More than a fetch of 1,000 events of the usual size takes in one block. */
+#define MALLOC_CALM_SIZE	(2 * 1024 * 1024)
+
 /* Columns of a row of the result that we look at. */
 #define ROW_OFFSET		(EB_DELIVERY_PREFIX + 0)
 #define ROW_PRIORITY	(EB_DELIVERY_PREFIX + 8)
@@ -185,6 +188,22 @@ compare_rows(const void *a, const void *b)
 	return 0;
 }
 
+/*
+ * glibc gives the top of the heap back to the kernel whenever 128 kB of it are free,
+ * as they are after each fetch of a large batch, and the next fetch gets them back a
+ * page fault at a time.  It puts that bound at twice the size of the largest block
+ * that had a mapping of its own and was freed; so free one, once.
+ */
+static void
+calm_malloc(void)
+{
+	static bool calmed = false;
+
+	if (!calmed)
+		pfree(palloc(MALLOC_CALM_SIZE));
+	calmed = true;
+}
+
 /* See fetch_rows.h. */
 void
 eb_fetch_rows(ReturnSetInfo *rsinfo, const EbClaim *claim)
@@ -194,6 +213,7 @@ eb_fetch_rows(ReturnSetInfo *rsinfo, const EbClaim *claim)
 	EbLogScan  *scan = eb_log_scan_begin(1, 0, snapshot);
 	ListCell   *lc;
 
+	calm_malloc();
 	eb_delivery_former_init(&out.former, rsinfo->setDesc);
 	if (!in_order(claim->deliveries))
 	{

@@ -36,18 +36,6 @@
  */
 #define ID_CLOCK_SLACK		(10 * USECS_PER_MINUTE)
 
-struct EbLogScan
-{
-	int64		next;			/* nothing below is left to return */
-	int64		last;
-	Snapshot	snapshot;
-	EbSegment	segment;		/* the one that is open */
-	Relation	rel;			/* NULL if none is */
-	Relation	index;
-	IndexScanDesc desc;
-	TupleTableSlot *slot;
-};
-
 /* The log's row type, built by hand so that no relation need be open. */
 TupleDesc
 eb_log_tupdesc(void)
@@ -81,109 +69,6 @@ eb_log_tupdesc(void)
 		tupdesc = built;
 	}
 	return tupdesc;
-}
-
-static void
-rescan_index(EbLogScan *scan)
-{
-	ScanKeyData keys[2];
-
-	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
-				Int64GetDatum(scan->next));
-	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE,
-				Int64GetDatum(scan->last));
-	index_rescan(scan->desc, keys, 2, NULL, 0);
-}
-
-static void
-close_segment(EbLogScan *scan)
-{
-	if (scan->rel == NULL)
-		return;
-	if (scan->slot != NULL)
-		ExecClearTuple(scan->slot);
-	index_endscan(scan->desc);
-	index_close(scan->index, NoLock);
-	table_close(scan->rel, NoLock);
-	scan->rel = NULL;
-}
-
-/* Opens the segment that holds scan->next or the nearest above; false: the end. */
-static bool
-open_segment(EbLogScan *scan)
-{
-	while (scan->next <= scan->last &&
-		   eb_log_segment_above(scan->next, &scan->segment))
-	{
-		if (scan->segment.first > scan->last)
-			return false;
-		scan->rel = eb_log_segment_open(&scan->segment, AccessShareLock);
-		if (scan->rel == NULL)
-			continue;			/* dropped under us: look again */
-		scan->index = index_open(scan->segment.offset_index, AccessShareLock);
-		scan->desc = eb_index_beginscan(scan->rel, scan->index, scan->snapshot, 2);
-		rescan_index(scan);
-		if (scan->slot == NULL)
-			scan->slot = MakeSingleTupleTableSlot(eb_log_tupdesc(),
-												  table_slot_callbacks(scan->rel));
-		return true;
-	}
-	return false;
-}
-
-EbLogScan *
-eb_log_scan_begin(int64 first, int64 last, Snapshot snapshot)
-{
-	EbLogScan  *scan = palloc0(sizeof(EbLogScan));
-
-	scan->next = first;
-	scan->last = last;
-	scan->snapshot = snapshot;
-	return scan;
-}
-
-/* Starts over with another range; cheap while it stays in one segment. */
-void
-eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last)
-{
-	scan->next = first;
-	scan->last = last;
-	if (scan->rel == NULL)
-		return;
-	if (first >= scan->segment.first && first < scan->segment.end)
-	{
-		ExecClearTuple(scan->slot);
-		rescan_index(scan);
-	}
-	else
-		close_segment(scan);
-}
-
-TupleTableSlot *
-eb_log_scan_next(EbLogScan *scan)
-{
-	for (;;)
-	{
-		if (scan->next > scan->last)
-			break;
-		if (scan->rel == NULL && !open_segment(scan))
-			break;
-		if (index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
-			return scan->slot;
-		scan->next = scan->segment.end;
-		if (scan->next <= scan->last)
-			close_segment(scan);	/* else keep it for a rescan */
-	}
-	return NULL;
-}
-
-void
-eb_log_scan_end(EbLogScan *scan)
-{
-	close_segment(scan);
-	if (scan->slot != NULL)
-		ExecDropSingleTupleTableSlot(scan->slot);
-	pfree(scan);
 }
 
 /* A visible row with this id in one segment, copied; NULL if there is none. */

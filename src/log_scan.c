@@ -1,0 +1,223 @@
+/*
+ * log_scan.c
+ *	  Scanning the log by offset.
+ *
+ * What was emitted together lies together: the next offset is mostly the next row
+ * of the heap.  So a scan finds its place in the index and then goes on in the
+ * heap's own order, a page at a time, for as long as each row has just the offset
+ * after the one before; nothing can lie between those.  Any other row, and the
+ * end of the heap, sends it back to the index.  Where the emitters' rows are mixed
+ * so that this does not pay, it stays with the index for longer and longer.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "log.h"
+#include "log_segment.h"
+
+/* A run in heap order pays from this length on. */
+#define HEAP_RUN_MIN	8
+
+/* At most so many rows by the index before heap order is tried again. */
+#define PATIENCE_MAX	1024
+
+struct EbLogScan
+{
+	int64		next;			/* nothing below is left to return */
+	int64		last;
+	Snapshot	snapshot;
+	EbSegment	segment;		/* the one that is open */
+	Relation	rel;			/* NULL if none is */
+	Relation	index;
+	IndexScanDesc desc;
+	TableScanDesc heap;			/* in heap order; NULL = not yet begun */
+	TupleTableSlot *slot;
+
+	bool		in_heap;		/* where the next row is looked for */
+	int			run;			/* rows in heap order since the index */
+	int			waited;			/* rows by the index since heap order */
+	int			patience;		/* how many it shall be */
+};
+
+static void
+rescan_index(EbLogScan *scan)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(scan->next));
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE,
+				Int64GetDatum(scan->last));
+	index_rescan(scan->desc, keys, 2, NULL, 0);
+}
+
+static void
+close_segment(EbLogScan *scan)
+{
+	if (scan->rel == NULL)
+		return;
+	if (scan->slot != NULL)
+		ExecClearTuple(scan->slot);
+	if (scan->heap != NULL)
+		table_endscan(scan->heap);
+	scan->heap = NULL;
+	scan->in_heap = false;
+	index_endscan(scan->desc);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+	scan->rel = NULL;
+}
+
+/* Opens the segment that holds scan->next or the nearest above; false: the end. */
+static bool
+open_segment(EbLogScan *scan)
+{
+	while (scan->next <= scan->last &&
+		   eb_log_segment_above(scan->next, &scan->segment))
+	{
+		if (scan->segment.first > scan->last)
+			return false;
+		scan->rel = eb_log_segment_open(&scan->segment, AccessShareLock);
+		if (scan->rel == NULL)
+			continue;			/* dropped under us: look again */
+		scan->index = index_open(scan->segment.offset_index, AccessShareLock);
+		scan->desc = eb_index_beginscan(scan->rel, scan->index, scan->snapshot, 2);
+		rescan_index(scan);
+		if (scan->slot == NULL)
+			scan->slot = MakeSingleTupleTableSlot(eb_log_tupdesc(),
+												  table_slot_callbacks(scan->rel));
+		return true;
+	}
+	return false;
+}
+
+EbLogScan *
+eb_log_scan_begin(int64 first, int64 last, Snapshot snapshot)
+{
+	EbLogScan  *scan = palloc0(sizeof(EbLogScan));
+
+	scan->next = first;
+	scan->last = last;
+	scan->snapshot = snapshot;
+	scan->patience = 1;
+	return scan;
+}
+
+/* Starts over with another range; cheap while it stays in one segment. */
+void
+eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last)
+{
+	bool		goes_on = (scan->in_heap && first == scan->next && first < scan->segment.end);
+
+	scan->next = first;
+	scan->last = last;
+	if (scan->rel == NULL || goes_on)
+		return;
+	scan->in_heap = false;
+	if (first >= scan->segment.first && first < scan->segment.end)
+	{
+		ExecClearTuple(scan->slot);
+		rescan_index(scan);
+	}
+	else
+		close_segment(scan);
+}
+
+/* Goes on behind the row in the slot, in heap order. */
+static void
+enter_heap(EbLogScan *scan)
+{
+	ItemPointerData low = scan->slot->tts_tid;
+	ItemPointerData high;
+
+	ItemPointerInc(&low);
+	ItemPointerSet(&high, MaxBlockNumber, MaxOffsetNumber);
+	if (scan->heap == NULL)
+		scan->heap = table_beginscan_tidrange(scan->rel, scan->snapshot, &low, &high);
+	else
+		table_rescan_tidrange(scan->heap, &low, &high);
+	scan->in_heap = true;
+	scan->run = 0;
+}
+
+/* Back to the index, at scan->next. */
+static void
+leave_heap(EbLogScan *scan)
+{
+	scan->in_heap = false;
+	scan->waited = 0;
+	scan->patience = scan->run >= HEAP_RUN_MIN ? 1 : Min(scan->patience * 2, PATIENCE_MAX);
+	rescan_index(scan);
+}
+
+static int64
+slot_offset(TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	return DatumGetInt64(slot_getattr(slot, EB_LOG_OFFSET, &isnull));
+}
+
+/* The next row of the open segment in heap order; false if that is not it. */
+static bool
+next_in_heap(EbLogScan *scan)
+{
+	if (!table_scan_getnextslot_tidrange(scan->heap, ForwardScanDirection, scan->slot) ||
+		slot_offset(scan->slot) != scan->next)
+		return false;
+	scan->next++;
+	scan->run++;
+	return true;
+}
+
+/* The next row of the open segment by the index; false if there is none. */
+static bool
+next_by_index(EbLogScan *scan)
+{
+	if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
+		return false;
+	scan->next = slot_offset(scan->slot) + 1;
+	if (++scan->waited >= scan->patience && scan->last - scan->next >= HEAP_RUN_MIN)
+		enter_heap(scan);
+	return true;
+}
+
+TupleTableSlot *
+eb_log_scan_next(EbLogScan *scan)
+{
+	for (;;)
+	{
+		if (scan->next > scan->last)
+			break;
+		if (scan->rel == NULL && !open_segment(scan))
+			break;
+		if (scan->in_heap)
+		{
+			if (next_in_heap(scan))
+				return scan->slot;
+			leave_heap(scan);
+		}
+		if (next_by_index(scan))
+			return scan->slot;
+		scan->next = scan->segment.end;
+		if (scan->next <= scan->last)
+			close_segment(scan);	/* else keep it for a rescan */
+	}
+	return NULL;
+}
+
+void
+eb_log_scan_end(EbLogScan *scan)
+{
+	close_segment(scan);
+	if (scan->slot != NULL)
+		ExecDropSingleTupleTableSlot(scan->slot);
+	pfree(scan);
+}
