@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "dedup.h"
 #include "guc.h"
 #include "shmem.h"
