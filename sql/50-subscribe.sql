@@ -26,6 +26,11 @@ CREATE FUNCTION @extschema@.eb_seek(name text, to_offset bigint = NULL, to_time 
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eventbus_seek';
 COMMENT ON FUNCTION @extschema@.eb_seek IS 'drops what is queued and goes on from an offset or a time; returns the first offset that may be delivered';
 
+CREATE FUNCTION @extschema@.eb_stat_ephemeral(
+    OUT name text, OUT state text, OUT waiting int, OUT fetched bigint, OUT dropped bigint, OUT "position" bigint)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'eventbus_stat_ephemeral';
+COMMENT ON FUNCTION @extschema@.eb_stat_ephemeral() IS 'this session''s own subscriptions that are not durable; dropped counts events that were pushed out by newer ones before a fetch';
+
 CREATE FUNCTION eventbus.subscription_changed()
 RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'eventbus_subscription_changed';
 COMMENT ON FUNCTION eventbus.subscription_changed() IS 'makes every session reload the subscriptions';

@@ -24,6 +24,7 @@
 
 #include "catalog.h"
 #include "duration.h"
+#include "ephemeral.h"
 #include "eventbus.h"
 #include "fetch_rows.h"
 #include "guc.h"
@@ -133,10 +134,10 @@ eventbus_fetch(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	EbClaim		claim = {0};
 	EbQueue    *queue;
+	EbEphemeral *ephemeral;
 	char	   *name;
 	int64		wait_us;
 
-	require_consumable("eb_fetch");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -147,6 +148,16 @@ eventbus_fetch(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		claim.lease = eb_duration_us(PG_GETARG_INTERVAL_P(2), "lease", 1);
 	wait_us = fetch_wait_us(fcinfo);
+	(void) eb_shmem_db();
+	ephemeral = eb_ephemeral_find(name);
+	if (ephemeral != NULL)
+	{
+		PreventCommandIfParallelMode("eb_fetch");
+		InitMaterializedSRF(fcinfo, 0);
+		eb_ephemeral_fetch(rsinfo, ephemeral, claim.max_events, wait_us);
+		return (Datum) 0;
+	}
+	require_consumable("eb_fetch");
 
 	InitMaterializedSRF(fcinfo, 0);
 	queue = eb_queue_open(RowExclusiveLock);
@@ -176,8 +187,10 @@ eventbus_ack(PG_FUNCTION_ARGS)
 	int64		receipt;
 	int			acked;
 
-	require_consumable("eb_ack");
 	receipt = get_receipt(fcinfo);
+	if (receipt == EB_NO_RECEIPT)
+		PG_RETURN_INT32(0);
+	require_consumable("eb_ack");
 	eb_settle_open(&settle, receipt);
 	if (PG_ARGISNULL(1))
 	{
@@ -207,8 +220,10 @@ eventbus_extend(PG_FUNCTION_ARGS)
 	int64		receipt;
 	int64		lease = 0;
 
-	require_consumable("eb_extend");
 	receipt = get_receipt(fcinfo);
+	if (receipt == EB_NO_RECEIPT)
+		PG_RETURN_NULL();		/* there is no lease */
+	require_consumable("eb_extend");
 	if (!PG_ARGISNULL(1))
 		lease = eb_duration_us(PG_GETARG_INTERVAL_P(1), "lease", 1);
 	eb_settle_open(&settle, receipt);

@@ -78,6 +78,8 @@ eventbus_nack(PG_FUNCTION_ARGS)
 	int64		delay;
 
 	(void) eb_shmem_db();
+	if (!PG_ARGISNULL(ARG_RECEIPT) && PG_GETARG_INT64(ARG_RECEIPT) == EB_NO_RECEIPT)
+		PG_RETURN_INT32(0);
 	PreventCommandDuringRecovery("eb_nack");
 	PreventCommandIfReadOnly("eb_nack");
 	PreventCommandIfParallelMode("eb_nack");

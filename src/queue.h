@@ -75,6 +75,7 @@ typedef struct EbQueue
 } EbQueue;
 
 /* A receipt is the delivery's number and the token of the lease. */
+#define EB_NO_RECEIPT			INT64CONST(0)	/* of an ephemeral subscription */
 #define eb_receipt(d)			((int64) (((uint64) (d)->seq << 16) | (d)->token))
 #define eb_receipt_seq(r)		((int64) ((uint64) (r) >> 16))
 #define eb_receipt_token(r)		((uint16) ((r) & 0xFFFF))

@@ -20,6 +20,7 @@
 
 #include "catalog.h"
 #include "duration.h"
+#include "ephemeral.h"
 #include "eventbus.h"
 #include "grant.h"
 #include "log.h"
@@ -163,8 +164,6 @@ check_ordering(FunctionCallInfo fcinfo)
 static int64
 start_position(FunctionCallInfo fcinfo, int offset_arg, int time_arg, bool *given)
 {
-	EbDb	   *db = eb_log_sequencer();
-
 	*given = true;
 	if (!PG_ARGISNULL(offset_arg) && !PG_ARGISNULL(time_arg))
 		ereport(ERROR,
@@ -185,7 +184,7 @@ start_position(FunctionCallInfo fcinfo, int offset_arg, int time_arg, bool *give
 	if (!PG_ARGISNULL(time_arg))
 		return eb_log_offset_at(PG_GETARG_TIMESTAMPTZ(time_arg)) - 1;
 	*given = false;
-	return eb_sequencer_next(db) - 1;
+	return eb_sequencer_next(eb_log_sequencer()) - 1;
 }
 
 static void
@@ -333,8 +332,49 @@ insert_subscription(FunctionCallInfo fcinfo, int64 start, Oid user, int32 *id)
 	return true;
 }
 
+static void
+refuse_name(const char *name, const char *kind)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("subscription \"%s\" exists and is %s", name, kind),
+			 errhint("Choose another name, or drop it with eb_unsubscribe.")));
+}
+
+/* eb_subscribe with durable => false. */
+static void
+subscribe_ephemeral(FunctionCallInfo fcinfo, const char *name)
+{
+	EbEphemeralSpec spec = {0};
+	bool		given = !PG_ARGISNULL(ARG_FROM_OFFSET) || !PG_ARGISNULL(ARG_FROM_TIME);
+
+	PreventCommandIfParallelMode("eb_subscribe");
+	if (eb_ephemeral_find(name) == NULL && eb_subscription_if_exists(name) != NULL)
+		refuse_name(name, "durable");
+	spec.topics = PG_GETARG_ARRAYTYPE_P(ARG_TOPICS);
+	spec.filter = PG_ARGISNULL(ARG_FILTER) ? NULL : PG_GETARG_JSONPATH_P(ARG_FILTER);
+	spec.ordered = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(ARG_ORDERING)), "aggregate") == 0;
+	spec.start = -1;
+	if (given)
+		spec.start = start_position(fcinfo, ARG_FROM_OFFSET, ARG_FROM_TIME, &given);
+	eb_ephemeral_subscribe(name, &spec);
+}
+
+/* The session's ephemeral subscription of that name, checked; NULL if none. */
+static EbEphemeral *
+own_ephemeral(FunctionCallInfo fcinfo)
+{
+	EbEphemeral *sub;
+
+	(void) eb_shmem_db();
+	sub = eb_ephemeral_find(get_name(fcinfo));
+	if (sub != NULL)
+		eb_ephemeral_check_owner(sub);
+	return sub;
+}
+
 /*
- * eb_subscribe: makes a durable subscription, or changes the settings of the one
+ * eb_subscribe: makes a subscription, or changes the settings of the one
  * with that name, which keeps its position (eb_seek moves it).
  */
 Datum
@@ -349,15 +389,17 @@ eventbus_subscribe(PG_FUNCTION_ARGS)
 	Oid			user = GetUserId();
 
 	(void) eb_shmem_db();
-	require_writable("eb_subscribe");
 	name = get_name(fcinfo);
 	check_subscribe(fcinfo);
-	start = start_position(fcinfo, ARG_FROM_OFFSET, ARG_FROM_TIME, &start_given);
 	if (!PG_GETARG_BOOL(ARG_DURABLE))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("non-durable subscriptions are not supported yet"),
-				 errhint("Leave durable at its default, true.")));
+	{
+		subscribe_ephemeral(fcinfo, name);
+		PG_RETURN_VOID();
+	}
+	require_writable("eb_subscribe");
+	if (eb_ephemeral_find(name) != NULL)
+		refuse_name(name, "this session's own, and not durable");
+	start = start_position(fcinfo, ARG_FROM_OFFSET, ARG_FROM_TIME, &start_given);
 
 	eb_owner_begin(&scope);
 	SPI_connect();
@@ -418,6 +460,13 @@ change_subscription(FunctionCallInfo fcinfo, const char *what, const char *sql, 
 Datum
 eventbus_unsubscribe(PG_FUNCTION_ARGS)
 {
+	EbEphemeral *ephemeral = own_ephemeral(fcinfo);
+
+	if (ephemeral != NULL)
+	{
+		eb_ephemeral_drop(ephemeral);
+		PG_RETURN_BOOL(true);
+	}
 	PG_RETURN_BOOL(change_subscription(fcinfo, "eb_unsubscribe",
 									   "WITH s AS (DELETE FROM eventbus.subscription WHERE id = $1 RETURNING id), "
 									   "k AS (DELETE FROM eventbus.seek WHERE subscription_id = $1), "
@@ -430,6 +479,13 @@ eventbus_unsubscribe(PG_FUNCTION_ARGS)
 Datum
 eventbus_pause(PG_FUNCTION_ARGS)
 {
+	EbEphemeral *ephemeral = own_ephemeral(fcinfo);
+
+	if (ephemeral != NULL)
+	{
+		ephemeral->paused = true;
+		PG_RETURN_VOID();
+	}
 	(void) change_subscription(fcinfo, "eb_pause",
 							   "UPDATE eventbus.subscription SET paused = true WHERE id = $1", false);
 	PG_RETURN_VOID();
@@ -438,6 +494,13 @@ eventbus_pause(PG_FUNCTION_ARGS)
 Datum
 eventbus_resume(PG_FUNCTION_ARGS)
 {
+	EbEphemeral *ephemeral = own_ephemeral(fcinfo);
+
+	if (ephemeral != NULL)
+	{
+		ephemeral->paused = false;
+		PG_RETURN_VOID();
+	}
 	(void) change_subscription(fcinfo, "eb_resume",
 							   "UPDATE eventbus.subscription SET paused = false WHERE id = $1", false);
 	PG_RETURN_VOID();
@@ -451,6 +514,7 @@ Datum
 eventbus_seek(PG_FUNCTION_ARGS)
 {
 	EbOwnerScope scope;
+	EbEphemeral *ephemeral;
 	char	   *name;
 	int64		start;
 	bool		given;
@@ -458,15 +522,22 @@ eventbus_seek(PG_FUNCTION_ARGS)
 	Oid			owner;
 	Oid			user = GetUserId();
 
-	(void) eb_shmem_db();
-	require_writable("eb_seek");
+	ephemeral = own_ephemeral(fcinfo);
+	if (ephemeral == NULL)
+		require_writable("eb_seek");
 	name = get_name(fcinfo);
-	start = start_position(fcinfo, 1, 2, &given);
+	given = !PG_ARGISNULL(1) || !PG_ARGISNULL(2);
 	if (!given)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("eb_seek needs an offset or a time"),
 				 errhint("Pass to_offset or to_time.")));
+	start = start_position(fcinfo, 1, 2, &given);
+	if (ephemeral != NULL)
+	{
+		eb_ephemeral_seek(ephemeral, start);
+		PG_RETURN_INT64(start + 1);
+	}
 
 	eb_owner_begin(&scope);
 	SPI_connect();

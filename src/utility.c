@@ -6,6 +6,7 @@
  * ProcessUtility hook therefore holds the relay of that database off for as long
  * as the transaction runs, asks it to leave and waits until it has.  A hold ends
  * with the transaction, or the subtransaction, however it ends.
+ * DISCARD ALL comes this way, too: it drops the session's ephemeral subscriptions.
  *
  * Whoever may not run the command must not move a relay either, so the rights
  * are checked first, as the command will do.
@@ -32,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "ephemeral.h"
 #include "shmem.h"
 #include "utility.h"
 
@@ -245,6 +247,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	Oid			dboid = database_needed(pstmt->utilityStmt,
 										context == PROCESS_UTILITY_TOPLEVEL);
+	bool		discards_all = IsA(pstmt->utilityStmt, DiscardStmt) &&
+		((DiscardStmt *) pstmt->utilityStmt)->target == DISCARD_ALL;
 
 	if (OidIsValid(dboid))
 		hold_off(dboid);
@@ -254,6 +258,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
 								queryEnv, dest, qc);
+	if (discards_all)
+		eb_ephemeral_drop_all();
 }
 
 /* From _PG_init under shared_preload_libraries. */
