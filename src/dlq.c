@@ -152,6 +152,8 @@ replay_foreign(HeapTuple tuple, TupleDesc desc, const char *source, Oid user)
 	bool		isnull;
 	Datum		letter = SPI_getbinval(tuple, desc, LETTER_ROW, &isnull);
 	Oid			function = source_function(source, user);
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo	flinfo;
 	Oid			owner;
 	int			sec;
 
@@ -162,7 +164,11 @@ replay_foreign(HeapTuple tuple, TupleDesc desc, const char *source, Oid user)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for the replay function of \"%s\"", source),
 				 errhint("GRANT EXECUTE on it to the role that replays.")));
-	(void) OidFunctionCall1(function, letter);
+	fmgr_info(function, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = letter;
+	fcinfo->args[0].isnull = false;
+	(void) FunctionCallInvoke(fcinfo);	/* whose result may be NULL */
 	SetUserIdAndSecContext(owner, sec);
 }
 

@@ -187,7 +187,8 @@ check_patterns(int n, const char *const *patterns)
 		if (patterns[i] == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a topic must not be NULL")));
+					 errmsg("a topic must not be NULL"),
+					 errhint("Leave the element out; '{>}' is every type.")));
 		if (patterns[i][0] != '!')
 			including = true;
 	}
