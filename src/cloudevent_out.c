@@ -164,7 +164,7 @@ push_extensions(EbCloudWriter *w)
 	push_attribute(w, "causationid", column(w, COL_CAUSATION_ID, uuid_out));
 	push_string(w, "partitionkey", column(w, COL_AGGREGATE_ID, textout));
 	push_attribute(w, "sequence", w->nulls[COL_OFFSET] ? NULL :
-				   psprintf("%020" INT64_MODIFIER "d", DatumGetInt64(w->values[COL_OFFSET])));
+				   psprintf("%020lld", (long long) DatumGetInt64(w->values[COL_OFFSET])));
 	push_attribute(w, "recordedtime", w->nulls[COL_EMITTED_AT] ? NULL :
 				   timestamp_text(DatumGetTimestampTz(w->values[COL_EMITTED_AT])));
 	if (!w->nulls[COL_DELIVER_AT])
