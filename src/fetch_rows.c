@@ -21,9 +21,6 @@
 #include "fetch_rows.h"
 #include "log.h"
 
-/* A sparse delivery is read as a range while at least every nth event is its. */
-#define RANGE_READ_RATIO 8
-
 /* More than a fetch of 1,000 events of the usual size takes in one block. */
 #define MALLOC_CALM_SIZE	(2 * 1024 * 1024)
 
@@ -116,39 +113,15 @@ static void
 read_delivery(Output *out, const EbDelivery *d, EbLogScan *scan)
 {
 	TupleTableSlot *event;
-	bool		isnull;
-	bool		range = (d->offsets == NULL ||
-						 d->last_offset - d->first_offset < (int64) d->events * RANGE_READ_RATIO);
-	int			i = 0;
 
 	out->delivery = d;
 	out->unit_priority = -1;
-	if (!range)
-	{
-		for (i = 0; i < d->events; i++)
-		{
-			eb_log_scan_rescan(scan, d->offsets[i], d->offsets[i]);
-			if ((event = eb_log_scan_next(scan)) != NULL)
-				put_row(out, event);
-		}
-		return;
-	}
-	eb_log_scan_rescan(scan, d->first_offset, d->last_offset);
+	if (d->offsets != NULL)
+		eb_log_scan_rescan_list(scan, d->offsets, d->events);
+	else
+		eb_log_scan_rescan(scan, d->first_offset, d->last_offset);
 	while ((event = eb_log_scan_next(scan)) != NULL)
-	{
-		if (d->offsets != NULL)
-		{
-			int64		offset = DatumGetInt64(slot_getattr(event, EB_LOG_OFFSET, &isnull));
-
-			while (i < d->events && d->offsets[i] < offset)
-				i++;
-			if (i >= d->events)
-				break;
-			if (d->offsets[i] != offset)
-				continue;
-		}
 		put_row(out, event);
-	}
 }
 
 /* Whether the deliveries' events, read one after the other, are in order. */

@@ -52,6 +52,7 @@ extern int64 eb_log_safe_snapshot(Snapshot *snapshot);
  */
 extern EbLogScan *eb_log_scan_begin(int64 first, int64 last, Snapshot snapshot);
 extern void eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last);
+extern void eb_log_scan_rescan_list(EbLogScan *scan, const int64 *offsets, int n);
 extern TupleTableSlot *eb_log_scan_next(EbLogScan *scan);
 extern void eb_log_scan_end(EbLogScan *scan);
 

@@ -25,6 +25,9 @@
 /* A run in heap order pays from this length on. */
 #define HEAP_RUN_MIN	8
 
+/* A list of offsets is read as a range while at least every nth is in it. */
+#define RANGE_READ_RATIO 8
+
 /* At most so many rows by the index before heap order is tried again. */
 #define PATIENCE_MAX	1024
 
@@ -44,6 +47,10 @@ struct EbLogScan
 	int			run;			/* rows in heap order since the index */
 	int			waited;			/* rows by the index since heap order */
 	int			patience;		/* how many it shall be */
+
+	const int64 *offsets;		/* only these, rising; NULL = all in the range */
+	int			noffsets;		/* how many of them are left */
+	bool		list_as_range;
 };
 
 static void
@@ -110,9 +117,8 @@ eb_log_scan_begin(int64 first, int64 last, Snapshot snapshot)
 	return scan;
 }
 
-/* Starts over with another range; cheap while it stays in one segment. */
-void
-eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last)
+static void
+set_range(EbLogScan *scan, int64 first, int64 last)
 {
 	bool		goes_on = (scan->in_heap && first == scan->next && first < scan->segment.end);
 
@@ -128,6 +134,25 @@ eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last)
 	}
 	else
 		close_segment(scan);
+}
+
+/* Starts over with another range; cheap while it stays in one segment. */
+void
+eb_log_scan_rescan(EbLogScan *scan, int64 first, int64 last)
+{
+	scan->offsets = NULL;
+	set_range(scan, first, last);
+}
+
+/* Starts over with rising offsets, which the caller keeps: n > 0. */
+void
+eb_log_scan_rescan_list(EbLogScan *scan, const int64 *offsets, int n)
+{
+	scan->offsets = offsets;
+	scan->noffsets = n;
+	scan->list_as_range = (offsets[n - 1] - offsets[0] < (int64) n * RANGE_READ_RATIO);
+	if (scan->list_as_range)
+		set_range(scan, offsets[0], offsets[n - 1]);
 }
 
 /* Goes on behind the row in the slot, in heap order. */
@@ -189,8 +214,8 @@ next_by_index(EbLogScan *scan)
 	return true;
 }
 
-TupleTableSlot *
-eb_log_scan_next(EbLogScan *scan)
+static TupleTableSlot *
+next_of_range(EbLogScan *scan)
 {
 	for (;;)
 	{
@@ -211,6 +236,42 @@ eb_log_scan_next(EbLogScan *scan)
 			close_segment(scan);	/* else keep it for a rescan */
 	}
 	return NULL;
+}
+
+/* The next row whose offset is in the list. */
+static TupleTableSlot *
+next_of_list(EbLogScan *scan)
+{
+	TupleTableSlot *row;
+
+	while (scan->noffsets > 0)
+	{
+		if (!scan->list_as_range)
+		{
+			scan->noffsets--;
+			set_range(scan, *scan->offsets, *scan->offsets);
+			scan->offsets++;
+			if ((row = next_of_range(scan)) != NULL)
+				return row;
+			continue;
+		}
+		if ((row = next_of_range(scan)) == NULL)
+			return NULL;
+		while (scan->noffsets > 0 && *scan->offsets < slot_offset(row))
+		{
+			scan->offsets++;
+			scan->noffsets--;
+		}
+		if (scan->noffsets > 0 && *scan->offsets == slot_offset(row))
+			return row;
+	}
+	return NULL;
+}
+
+TupleTableSlot *
+eb_log_scan_next(EbLogScan *scan)
+{
+	return scan->offsets == NULL ? next_of_range(scan) : next_of_list(scan);
 }
 
 void

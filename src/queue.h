@@ -116,6 +116,7 @@ typedef struct EbClaim
 	int64		lease;			/* us */
 	TimestampTz now;
 	int			taken;			/* events so far */
+	bool		full;			/* the next delivery has no room */
 	int			buried;			/* events that became dead letters */
 	List	   *deliveries;		/* of EbDelivery, leased */
 } EbClaim;

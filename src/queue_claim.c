@@ -195,7 +195,7 @@ take_part(LaneScan *s, EbDelivery *d, int n)
 }
 
 /*
- * Takes up to n events of d, which has failed before, each as a delivery of its
+ * Takes up to n events of d, which has failed, each as a delivery of its
  * own, so that one poisonous event cannot spend its neighbours' attempts.
  */
 static bool
@@ -218,6 +218,7 @@ take_singly(LaneScan *s, EbDelivery *d, int n)
 		announce(s, &single);
 		took(s, &single);
 	}
+	d->due_at = 0;				/* the rest comes singly, too */
 	if (total > n)
 		put_back(s, d, offsets + n, total - n);
 	return true;
@@ -233,6 +234,19 @@ bury(LaneScan *s, EbDelivery *d)
 	return true;
 }
 
+/*
+ * A batch that failed comes back event by event, unless a consumer named its events
+ * in a nack (then it has a due time) and has another attempt left to say which of
+ * them it is: a lease that runs out never spends the last attempt of a neighbour.
+ */
+static bool
+must_split(const EbSubscription *sub, const EbDelivery *d)
+{
+	bool		nacked = (d->lease_until == 0 && d->due_at != 0);
+
+	return d->attempt > 0 && !(nacked && d->attempt + 1 < sub->max_attempts);
+}
+
 /* Takes d or what may be taken of it; false if somebody else was faster. */
 static bool
 take(LaneScan *s, EbDelivery *d)
@@ -245,7 +259,7 @@ take(LaneScan *s, EbDelivery *d)
 		if (d->attempt >= s->claim->sub->max_attempts)
 			return bury(s, d);
 	}
-	if (d->attempt > 0 && d->events > 1)
+	if (d->events > 1 && must_split(s->claim->sub, d))
 		return take_singly(s, d, s->lane >= EB_LANE_ORDERED ? 1 : room);
 	if (d->events > room)
 		return take_part(s, d, room);
@@ -254,6 +268,21 @@ take(LaneScan *s, EbDelivery *d)
 		return false;
 	took(s, d);
 	return true;
+}
+
+/*
+ * Whether d must wait for the next claim.  Where something was taken already a batch
+ * is not split to fill the last places: two rows would cost more than they bring.
+ */
+static bool
+no_room(EbClaim *claim, const EbDelivery *d)
+{
+	int			room = claim->max_events - claim->taken;
+
+	if (room <= 0 || (claim->taken > 0 && d->events > room &&
+					  d->lease_until == 0 && !must_split(claim->sub, d)))
+		claim->full = true;
+	return claim->full;
 }
 
 /* A lane without an order between its rows. */
@@ -274,7 +303,7 @@ claim_unordered(LaneScan *s)
 		if (verdict == VERDICT_UNCOMMITTED)
 			s->avail = Min(s->avail, d.position);
 		else if (verdict == VERDICT_LATER ||
-				 (verdict == VERDICT_TAKE && s->claim->taken >= s->claim->max_events))
+				 (verdict == VERDICT_TAKE && no_room(s->claim, &d)))
 		{
 			s->avail = Min(s->avail, d.position);
 			break;
@@ -334,6 +363,8 @@ claim_ordered(LaneScan *s)
 	for (int i = 0; i < ORDERED_RETRIES; i++)
 	{
 		Verdict		verdict = first_of_lane(s, &d);
+		bool		leave = (verdict == VERDICT_UNCOMMITTED ||
+							 (verdict == VERDICT_TAKE && no_room(s->claim, &d)));
 		EbLane		now;
 
 		eb_lane_read(s->claim->sub->shared, s->claim->sub->id, s->lane, &now);
@@ -343,8 +374,8 @@ claim_ordered(LaneScan *s)
 			continue;
 		}
 		eb_lane_advance(s->claim->sub->shared, s->claim->sub->id, s->lane, &s->seen,
-						s->head, verdict == VERDICT_UNCOMMITTED ? s->head : EB_LANE_EMPTY);
-		if (verdict == VERDICT_TAKE)
+						s->head, leave ? s->head : EB_LANE_EMPTY);
+		if (verdict == VERDICT_TAKE && !leave)
 			(void) take(s, &d);
 		return;
 	}
@@ -356,7 +387,7 @@ claim_lane(EbQueue *queue, EbClaim *claim, int lane)
 {
 	LaneScan	s = {.queue = queue, .claim = claim, .lane = lane};
 
-	if (claim->taken >= claim->max_events)
+	if (claim->full || claim->taken >= claim->max_events)
 		return;
 	eb_lane_read(claim->sub->shared, claim->sub->id, lane, &s.seen);
 	if (s.seen.avail == EB_LANE_EMPTY ||
@@ -400,6 +431,7 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 
 	if (claim->max_events <= claim->taken)
 		return;
+	claim->full = false;
 	if (pg_atomic_fetch_add_u32(&sub->shared->claims, 1) % AGEING_TURN == AGEING_TURN - 1)
 		claim_oldest(queue, claim);
 	claim_lane(queue, claim, EB_LANE_RETRY);
@@ -411,7 +443,7 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 		claim_lane(queue, claim, EB_LANE_ORDERED + (turn + i) % EB_ORDERED_LANES);
 
 	/* Lanes that a full claim did not reach may hold something due. */
-	if (rescan && claim->taken >= claim->max_events)
+	if (rescan && (claim->full || claim->taken >= claim->max_events))
 		eb_lane_due(sub->shared, sub->id, claim->now);
 	pg_atomic_fetch_add_u64(&sub->shared->fetched, claim->taken);
 	if (claim->taken > 0 || claim->buried > 0)

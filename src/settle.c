@@ -94,6 +94,44 @@ not_among(const pg_uuid_t *id, const EbDelivery *d)
 			 errhint("It was settled already, or belongs to another delivery.")));
 }
 
+/* Sorts the delivery's events into chosen and others; notes which ids it found. */
+static void
+split_by_id(EbSettle *settle, const pg_uuid_t *ids, int nids, bool *found)
+{
+	const EbDelivery *d = &settle->delivery;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	EbLogScan  *scan = eb_log_scan_begin(d->first_offset, d->last_offset, snapshot);
+	TupleTableSlot *event;
+	int			i = 0;
+
+	if (d->offsets != NULL)
+		eb_log_scan_rescan_list(scan, d->offsets, d->events);
+	while (settle->nchosen + settle->nothers < d->events &&
+		   (event = eb_log_scan_next(scan)) != NULL)
+	{
+		bool		isnull;
+		int64		offset = DatumGetInt64(slot_getattr(event, EB_LOG_OFFSET, &isnull));
+		pg_uuid_t  *hit = bsearch(DatumGetUUIDP(slot_getattr(event, EB_LOG_EVENT_ID, &isnull)),
+								  ids, nids, sizeof(pg_uuid_t), compare_uuid);
+
+		/* the log may not have them any more */
+		while (d->offsets != NULL && d->offsets[i] < offset)
+			settle->others[settle->nothers++] = d->offsets[i++];
+		i++;
+		if (hit != NULL)
+		{
+			found[hit - ids] = true;
+			settle->chosen[settle->nchosen++] = offset;
+		}
+		else
+			settle->others[settle->nothers++] = offset;
+	}
+	while (d->offsets != NULL && i < d->events)
+		settle->others[settle->nothers++] = d->offsets[i++];
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+}
+
 /*
  * Splits the delivery's events into those with the given ids and the others; all
  * are chosen if event_ids is NULL.
@@ -105,45 +143,17 @@ eb_settle_choose(EbSettle *settle, ArrayType *event_ids)
 	int			nids;
 	pg_uuid_t  *ids;
 	bool	   *found;
-	int			n;
-	int64	   *offsets = eb_queue_offsets(d, &n);
-	EbLogScan  *scan = NULL;
-	Snapshot	snapshot;
 
 	if (event_ids == NULL)
 	{
-		settle->chosen = offsets;
-		settle->nchosen = n;
+		settle->chosen = eb_queue_offsets(d, &settle->nchosen);
 		return;
 	}
 	ids = sorted_ids(event_ids, &nids);
 	found = palloc0(Max(nids, 1) * sizeof(bool));
-	settle->chosen = palloc(Max(n, 1) * sizeof(int64));
-	settle->others = palloc(Max(n, 1) * sizeof(int64));
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = eb_log_scan_begin(d->first_offset, d->last_offset, snapshot);
-	for (int i = 0; i < n; i++)
-	{
-		TupleTableSlot *slot;
-		pg_uuid_t  *hit = NULL;
-		bool		isnull;
-
-		if (d->offsets != NULL)
-			eb_log_scan_rescan(scan, offsets[i], offsets[i]);
-		slot = eb_log_scan_next(scan);
-		if (slot != NULL)
-			hit = bsearch(DatumGetUUIDP(slot_getattr(slot, EB_LOG_EVENT_ID, &isnull)),
-						  ids, nids, sizeof(pg_uuid_t), compare_uuid);
-		if (hit != NULL)
-		{
-			found[hit - ids] = true;
-			settle->chosen[settle->nchosen++] = offsets[i];
-		}
-		else
-			settle->others[settle->nothers++] = offsets[i];
-	}
-	eb_log_scan_end(scan);
-	UnregisterSnapshot(snapshot);
+	settle->chosen = palloc(Max(d->events, 1) * sizeof(int64));
+	settle->others = palloc(Max(d->events, 1) * sizeof(int64));
+	split_by_id(settle, ids, nids, found);
 	for (int i = 0; i < nids; i++)
 		if (!found[i])
 			not_among(&ids[i], d);
