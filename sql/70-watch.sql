@@ -16,7 +16,9 @@ COMMENT ON FUNCTION eventbus.stat_database() IS 'relay and counters of every dat
 
 CREATE FUNCTION eventbus.stat_subscription(
     OUT subscription_id int, OUT waiting int, OUT routed bigint, OUT fetched bigint, OUT acked bigint,
-    OUT nacked bigint, OUT expired bigint) RETURNS SETOF record
+    OUT nacked bigint, OUT expired bigint, OUT retried bigint, OUT dead bigint, OUT filter_errors bigint,
+    OUT routed_s double precision, OUT acked_s double precision, OUT latency bigint[], OUT latency_sum double precision)
+RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eventbus_stat_subscription';
 COMMENT ON FUNCTION eventbus.stat_subscription() IS 'counters of this database''s subscriptions, in events, since the server''s start';
 
@@ -64,22 +66,49 @@ SELECT b.last_offset, b.position, GREATEST(b.last_offset - b.position, 0) AS lag
 FROM bus b;
 COMMENT ON VIEW @extschema@.eb_stat_bus IS 'this database''s bus in one row: log, relay lag, queue; counters since the server''s start';
 
+-- What waits, by subscription.  An event of the queue is leased, or due later, or queued.
 CREATE VIEW @extschema@.eb_stat_subscription AS
 SELECT u.name, CASE WHEN u.paused THEN 'paused' ELSE 'active' END AS state,
-       COALESCE(q.queued, 0) AS queued, COALESCE(q.leased, 0) AS leased,
+       COALESCE(q.queued, 0) AS queued, COALESCE(q.leased, 0) AS leased, COALESCE(q.retrying, 0) AS retrying,
+       COALESCE(q.delayed, 0) AS delayed,
+       (SELECT pg_catalog.count(*) FROM eventbus.dead_letter l WHERE l.subscription = u.name) AS dead,
        COALESCE(eventbus.offset_age(q.first_offset), 0) AS oldest_s,
-       COALESCE(s.routed, 0) AS routed, COALESCE(s.acked, 0) AS acked, COALESCE(s.nacked, 0) AS nacked,
-       COALESCE(s.expired, 0) AS expired, COALESCE(s.waiting, 0) AS waiting
+       pg_catalog.round(COALESCE(s.routed_s, 0)::numeric, 1) AS in_s,
+       pg_catalog.round(COALESCE(s.acked_s, 0)::numeric, 1) AS out_s, COALESCE(s.waiting, 0) AS waiting
 FROM eventbus.subscription u
 LEFT JOIN (SELECT d.subscription_id,
-                  pg_catalog.sum(d.events) FILTER (WHERE d.lease_until IS NULL
-                      OR d.lease_until <= pg_catalog.clock_timestamp()) AS queued,
-                  pg_catalog.sum(d.events) FILTER (WHERE d.lease_until > pg_catalog.clock_timestamp()) AS leased,
-                  pg_catalog.min(d.first_offset) FILTER (WHERE d.due_at IS NULL
-                      OR d.due_at <= pg_catalog.clock_timestamp()) AS first_offset
-           FROM eventbus.delivery d GROUP BY d.subscription_id) q ON q.subscription_id = u.id
+                  pg_catalog.sum(d.events) FILTER (WHERE NOT d.leased AND NOT d.later) AS queued,
+                  pg_catalog.sum(d.events) FILTER (WHERE d.leased) AS leased,
+                  pg_catalog.sum(d.events) FILTER (WHERE NOT d.leased AND d.later AND d.tried) AS retrying,
+                  pg_catalog.sum(d.events) FILTER (WHERE NOT d.leased AND d.later AND NOT d.tried) AS delayed,
+                  pg_catalog.min(d.first_offset) FILTER (WHERE NOT d.later) AS first_offset
+           FROM (SELECT subscription_id, events, first_offset,
+                        COALESCE(lease_until > pg_catalog.clock_timestamp(), false) AS leased,
+                        COALESCE(due_at > pg_catalog.clock_timestamp(), false) AS later,
+                        attempt > 0 OR replays > 0 AS tried
+                 FROM eventbus.delivery) d
+           GROUP BY d.subscription_id) q ON q.subscription_id = u.id
 LEFT JOIN eventbus.stat_subscription() s ON s.subscription_id = u.id;
-COMMENT ON VIEW @extschema@.eb_stat_subscription IS 'queue and counters of each durable subscription, in events';
+COMMENT ON VIEW @extschema@.eb_stat_subscription IS 'what each durable subscription has waiting, in events; in_s and out_s are events a second, averaged over about ten seconds';
+
+-- Bucket i of a latency histogram has what took up to 2^(i-1) ms; the last has the rest.
+CREATE FUNCTION eventbus.latency_quantile(counts bigint[], quantile double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 2 ^ (pg_catalog.min(c.i) - 1)
+    FROM (SELECT b.i, pg_catalog.sum(b.n) OVER (ORDER BY b.i) AS below, pg_catalog.sum(b.n) OVER () AS total
+          FROM pg_catalog.unnest(counts) WITH ORDINALITY b(n, i)) c
+    WHERE c.total > 0 AND c.below >= c.total * quantile;
+END;
+COMMENT ON FUNCTION eventbus.latency_quantile(bigint[], double precision) IS 'an upper bound in milliseconds of a quantile of a latency histogram, NULL if that is empty';
+
+CREATE VIEW @extschema@.eb_stat_delivery AS
+SELECT u.name, COALESCE(s.routed, 0) AS routed, COALESCE(s.fetched, 0) AS fetched, COALESCE(s.acked, 0) AS acked,
+       COALESCE(s.nacked, 0) AS nacked, COALESCE(s.retried, 0) AS retried, COALESCE(s.expired, 0) AS expired,
+       COALESCE(s.dead, 0) AS dead, eventbus.latency_quantile(s.latency, 0.5) AS p50_ms,
+       eventbus.latency_quantile(s.latency, 0.99) AS p99_ms
+FROM eventbus.subscription u LEFT JOIN eventbus.stat_subscription() s ON s.subscription_id = u.id;
+COMMENT ON VIEW @extschema@.eb_stat_delivery IS 'what each durable subscription has done since the server''s start, in events; p50_ms and p99_ms bound the time from emission, or from when it was due, to the first delivery';
 
 CREATE VIEW @extschema@.eb_stat_consumer AS
 SELECT u.name AS subscription, d.consumer, 'working' AS state, pg_catalog.count(*) AS deliveries,
@@ -221,8 +250,9 @@ BEGIN
         ('eventbus_relay_position', 'gauge', b.position),
         ('eventbus_relay_lag_events', 'gauge', b.lag),
         ('eventbus_relay_lag_seconds', 'gauge', b.lag_s),
-        ('eventbus_emitted_total', 'counter', b.emitted),
-        ('eventbus_duplicates_total', 'counter', b.duplicates),
+        ('eventbus_events_emitted_total', 'counter', b.emitted),
+        ('eventbus_duplicates_skipped_total', 'counter', b.duplicates),
+        ('eventbus_outbox_depth', 'gauge', b.lag),
         ('eventbus_subscriptions', 'gauge', b.subscriptions)) AS m(name, type, value);
 
     RETURN QUERY
@@ -242,25 +272,50 @@ BEGIN
     LATERAL (VALUES
         ('eventbus_subscription_queued_events', 'gauge', s.queued),
         ('eventbus_subscription_leased_events', 'gauge', s.leased),
+        ('eventbus_subscription_retrying_events', 'gauge', s.retrying),
+        ('eventbus_subscription_delayed_events', 'gauge', s.delayed),
+        ('eventbus_subscription_dead_letters', 'gauge', s.dead),
         ('eventbus_subscription_oldest_seconds', 'gauge', s.oldest_s),
         ('eventbus_subscription_paused', 'gauge', u.paused::int),
         ('eventbus_subscription_waiting_consumers', 'gauge', s.waiting),
-        ('eventbus_subscription_routed_total', 'counter', s.routed),
+        ('eventbus_subscription_routed_total', 'counter', COALESCE(c.routed, 0)),
         ('eventbus_subscription_fetched_total', 'counter', COALESCE(c.fetched, 0)),
-        ('eventbus_subscription_acked_total', 'counter', s.acked),
-        ('eventbus_subscription_nacked_total', 'counter', s.nacked),
-        ('eventbus_subscription_expired_leases_total', 'counter', s.expired)) AS m(name, type, value);
+        ('eventbus_events_processed_total', 'counter', COALESCE(c.acked, 0)),
+        ('eventbus_subscription_nacked_total', 'counter', COALESCE(c.nacked, 0)),
+        ('eventbus_subscription_expired_leases_total', 'counter', COALESCE(c.expired, 0)),
+        ('eventbus_subscription_filter_errors_total', 'counter', COALESCE(c.filter_errors, 0)),
+        ('eventbus_retries_total', 'counter', COALESCE(c.retried, 0)),
+        ('eventbus_events_dead_lettered_total', 'counter', COALESCE(c.dead, 0))) AS m(name, type, value);
+
+    RETURN QUERY
+    WITH c AS (
+        SELECT u.name, s.latency, s.latency_sum
+        FROM eventbus.subscription u JOIN eventbus.stat_subscription() s ON s.subscription_id = u.id),
+    b AS (
+        SELECT c.name, i, sum(n) OVER (PARTITION BY c.name ORDER BY i) AS below, i = cardinality(c.latency) AS rest
+        FROM c, unnest(c.latency) WITH ORDINALITY l(n, i))
+    SELECT 'eventbus_delivery_latency_seconds_bucket', jsonb_build_object('subscription', b.name, 'le',
+           CASE WHEN b.rest THEN '+Inf' ELSE (2 ^ (b.i - 1) / 1000)::text END), 'histogram', b.below::double precision
+    FROM b
+    UNION ALL
+    SELECT 'eventbus_delivery_latency_seconds_sum', jsonb_build_object('subscription', c.name), 'histogram', c.latency_sum
+    FROM c
+    UNION ALL
+    SELECT 'eventbus_delivery_latency_seconds_count', jsonb_build_object('subscription', b.name), 'histogram',
+           b.below::double precision
+    FROM b WHERE b.rest;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.eb_metrics() IS 'the statistics of this database with Prometheus names; counters begin at zero when the server starts';
 
 REVOKE ALL ON FUNCTION eventbus.stat_server(), eventbus.stat_database(), eventbus.stat_subscription(),
-    eventbus.stat_waiting(), eventbus.event_age(uuid), eventbus.offset_age(bigint), eventbus.health_relay(),
-    eventbus.health_queue(), @extschema@.eb_health(), @extschema@.eb_metrics() FROM PUBLIC;
+    eventbus.stat_waiting(), eventbus.latency_quantile(bigint[], double precision), eventbus.event_age(uuid),
+    eventbus.offset_age(bigint), eventbus.health_relay(), eventbus.health_queue(),
+    @extschema@.eb_health(), @extschema@.eb_metrics() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION eventbus.stat_database(), eventbus.stat_subscription(), eventbus.stat_waiting(),
-    eventbus.event_age(uuid), eventbus.offset_age(bigint), @extschema@.eb_health(), @extschema@.eb_metrics()
-    TO pg_monitor;
+    eventbus.latency_quantile(bigint[], double precision), eventbus.event_age(uuid), eventbus.offset_age(bigint),
+    @extschema@.eb_health(), @extschema@.eb_metrics() TO pg_monitor;
 REVOKE ALL ON @extschema@.eb_stat_bus, @extschema@.eb_stat_relay, @extschema@.eb_stat_subscription,
-    @extschema@.eb_stat_consumer FROM PUBLIC;
+    @extschema@.eb_stat_delivery, @extschema@.eb_stat_consumer FROM PUBLIC;
 GRANT SELECT ON @extschema@.eb_stat_bus, @extschema@.eb_stat_relay, @extschema@.eb_stat_subscription,
-    @extschema@.eb_stat_consumer TO pg_monitor;
+    @extschema@.eb_stat_delivery, @extschema@.eb_stat_consumer TO pg_monitor;

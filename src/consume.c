@@ -205,8 +205,7 @@ eventbus_ack(PG_FUNCTION_ARGS)
 		if (acked > 0)
 			eb_settle_remove_chosen(&settle);
 	}
-	pg_atomic_fetch_add_u64(&settle.sub->shared->acked, acked);
-	eb_queue_settled(settle.sub->shared);
+	eb_queue_settled(settle.sub->shared, acked);
 	eb_settle_close(&settle);
 	CommandCounterIncrement();
 	PG_RETURN_INT32(acked);

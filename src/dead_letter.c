@@ -111,7 +111,7 @@ eb_dead_letter_bury(EbSubscription *sub, const EbDelivery *d, const int64 *offse
 	SPI_finish();
 	eb_owner_end(&scope);
 	pg_atomic_fetch_add_u64(&sub->shared->dead, n);
-	eb_queue_settled(sub->shared);
+	eb_queue_settled(sub->shared, 0);
 }
 
 /* See dead_letter.h. */

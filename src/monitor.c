@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -22,7 +24,7 @@ PG_FUNCTION_INFO_V1(eventbus_stat_waiting);
 
 #define STAT_SERVER_COLS		3
 #define STAT_DATABASE_COLS		16
-#define STAT_SUBSCRIPTION_COLS	7
+#define STAT_SUBSCRIPTION_COLS	14
 #define STAT_WAITING_COLS		2
 
 static const char *const state_names[] = {
@@ -105,6 +107,18 @@ eventbus_stat_database(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* As bigint[]. */
+static Datum
+latency_counts(const EbLatency *latency)
+{
+	Datum		elems[EB_LATENCY_BUCKETS];
+
+	for (int i = 0; i < EB_LATENCY_BUCKETS; i++)
+		elems[i] = Int64GetDatum(latency->counts[i]);
+	return PointerGetDatum(construct_array(elems, EB_LATENCY_BUCKETS, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* eventbus.stat_subscription(): the counters of this database's subscriptions */
 Datum
 eventbus_stat_subscription(PG_FUNCTION_ARGS)
@@ -128,6 +142,13 @@ eventbus_stat_subscription(PG_FUNCTION_ARGS)
 		values[4] = Int64GetDatum(stats[i].acked);
 		values[5] = Int64GetDatum(stats[i].nacked);
 		values[6] = Int64GetDatum(stats[i].expired);
+		values[7] = Int64GetDatum(stats[i].retried);
+		values[8] = Int64GetDatum(stats[i].dead);
+		values[9] = Int64GetDatum(stats[i].filter_errors);
+		values[10] = Float8GetDatum(stats[i].routed_rate);
+		values[11] = Float8GetDatum(stats[i].acked_rate);
+		values[12] = latency_counts(&stats[i].latency);
+		values[13] = Float8GetDatum(stats[i].latency.sum_us / 1e6);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -258,6 +258,7 @@ take(LaneScan *s, EbDelivery *d)
 		eb_queue_expire(s->claim->sub, d);
 		if (d->attempt >= s->claim->sub->max_attempts)
 			return bury(s, d);
+		pg_atomic_fetch_add_u64(&s->claim->sub->shared->retried, d->events);
 	}
 	if (d->events > 1 && must_split(s->claim->sub, d))
 		return take_singly(s, d, s->lane >= EB_LANE_ORDERED ? 1 : room);

@@ -29,6 +29,7 @@ static Touched *touched = NULL; /* in TopTransactionContext */
 /* Subscriptions that this transaction settles something of; too many: any. */
 #define SETTLED_MAX 8
 static EbSubShared *settled[SETTLED_MAX];
+static int64 acked_events[SETTLED_MAX];
 static int	nsettled = 0;
 
 static EbDb *relay_wanted = NULL;	/* whose relay to wake at commit */
@@ -70,15 +71,28 @@ eb_queue_released(EbSubShared *shared, const EbDelivery *d)
 	touch(shared, d, true);
 }
 
-/* This transaction settles events: tell eb_await at commit. */
+/*
+ * This transaction settles events, so many of them with an ack: tell eb_await,
+ * and count them, at commit.
+ */
 void
-eb_queue_settled(EbSubShared *shared)
+eb_queue_settled(EbSubShared *shared, int acked)
 {
 	for (int i = 0; i < Min(nsettled, SETTLED_MAX); i++)
+	{
 		if (settled[i] == shared)
+		{
+			acked_events[i] += acked;
 			return;
+		}
+	}
 	if (nsettled < SETTLED_MAX)
+	{
 		settled[nsettled] = shared;
+		acked_events[nsettled] = acked;
+	}
+	else
+		pg_atomic_fetch_add_u64(&shared->acked, acked);
 	nsettled++;
 }
 
@@ -88,7 +102,10 @@ wake_settled(void)
 	if (nsettled > SETTLED_MAX)
 		eb_wake_awaiters(settled[0]->db);
 	for (int i = 0; i < Min(nsettled, SETTLED_MAX); i++)
+	{
+		pg_atomic_fetch_add_u64(&settled[i]->acked, acked_events[i]);
 		eb_wake_settled(settled[i]);
+	}
 }
 
 /* This transaction leaves work for the relay: wake it at commit. */

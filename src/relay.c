@@ -484,6 +484,21 @@ tend_failures(void)
 	(void) eb_dead_letter_replay_due();
 }
 
+/* The rates of the statistics. */
+static void
+sample_rates(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, eb_subscription_all(NULL))
+	{
+		EbSubscription *sub = lfirst(lc);
+
+		eb_rate_sample(sub->shared, sub->id, now);
+	}
+}
+
 /* See relay.h. */
 void
 eb_relay_maintain(void)
@@ -498,5 +513,6 @@ eb_relay_maintain(void)
 	sweep_orphans(db);
 	eb_owner_end(&scope);
 	tend_failures();
+	sample_rates();
 	PopActiveSnapshot();
 }

@@ -12,6 +12,7 @@
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "catalog.h"
 #include "compat.h"
@@ -81,10 +82,15 @@ reset_db(EbDb *db)
 static void
 reset_sub(EbSubShared *sub, int db, int32 id)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	SpinLockAcquire(&sub->mutex);
 	sub->db = db;
 	sub->id = id;
 	sub->next_due = 0;
+	sub->rated_at = now;
+	sub->rated_routed = sub->rated_acked = 0;
+	sub->routed_rate = sub->acked_rate = 0;
 	for (int i = 0; i < EB_LANE_COUNT; i++)
 	{
 		sub->lanes[i].head = PG_INT64_MIN;

@@ -62,6 +62,11 @@ typedef struct EbSubShared
 	TimestampTz next_due;		/* no lease below avail ends, and no ordered
 								 * retry comes due, before this */
 	EbLane		lanes[EB_LANE_COUNT];
+	TimestampTz rated_at;		/* of the last sample of the two rates */
+	int64		rated_routed;	/* the counters then */
+	int64		rated_acked;
+	double		routed_rate;	/* events a second, smoothed */
+	double		acked_rate;
 
 	pg_atomic_uint32 waiters;	/* processes asleep in eb_fetch */
 	pg_atomic_uint32 claims;	/* counts them, for the ageing of priorities */
@@ -279,6 +284,12 @@ typedef struct EbSubStat
 	int64		acked;
 	int64		nacked;
 	int64		expired;
+	int64		retried;
+	int64		dead;
+	int64		filter_errors;
+	double		routed_rate;
+	double		acked_rate;
+	EbLatency	latency;
 } EbSubStat;
 
 typedef struct EbWaitStat
@@ -289,6 +300,7 @@ typedef struct EbWaitStat
 
 extern int	eb_latency_bucket(int64 us);
 extern void eb_latency_add(EbSubShared *sub, const EbLatency *latency);
+extern void eb_rate_sample(EbSubShared *sub, int32 id, TimestampTz now);
 extern bool eb_shmem_stat_no_worker_slot(void);
 extern EbDbStat *eb_shmem_stat_dbs(int *n);
 extern EbSubStat *eb_shmem_stat_subs(Oid dboid, int *n);

@@ -12,6 +12,9 @@
 #include "compat.h"
 #include "shmem.h"
 
+#define RATE_WINDOW_S	10.0
+#define RATE_SAMPLE_S	0.5		/* samples closer than this are not taken */
+
 /* The bucket that a latency is counted in. */
 int
 eb_latency_bucket(int64 us)
@@ -32,6 +35,32 @@ eb_latency_add(EbSubShared *sub, const EbLatency *latency)
 			pg_atomic_fetch_add_u64(&sub->latency[i], latency->counts[i]);
 	if (latency->sum_us > 0)
 		pg_atomic_fetch_add_u64(&sub->latency_sum_us, latency->sum_us);
+}
+
+/*
+ * Brings the rates up to date, about once a second: exponential averages over the
+ * last RATE_WINDOW_S seconds.
+ */
+void
+eb_rate_sample(EbSubShared *sub, int32 id, TimestampTz now)
+{
+	int64		routed = (int64) pg_atomic_read_u64(&sub->routed);
+	int64		acked = (int64) pg_atomic_read_u64(&sub->acked);
+	double		weight;
+	double		s;
+
+	SpinLockAcquire(&sub->mutex);
+	s = (now - sub->rated_at) / (double) USECS_PER_SEC;
+	if (sub->id == id && s >= RATE_SAMPLE_S)
+	{
+		weight = Min(s / RATE_WINDOW_S, 1.0);
+		sub->routed_rate += weight * ((routed - sub->rated_routed) / s - sub->routed_rate);
+		sub->acked_rate += weight * ((acked - sub->rated_acked) / s - sub->acked_rate);
+		sub->rated_at = now;
+		sub->rated_routed = routed;
+		sub->rated_acked = acked;
+	}
+	SpinLockRelease(&sub->mutex);
 }
 
 /* True if the launcher's last attempt to register a worker found no slot. */
@@ -91,6 +120,21 @@ index_of(Oid dboid)
 	return -1;
 }
 
+static void
+copy_more(EbSubShared *sub, EbSubStat *stat)
+{
+	stat->retried = (int64) pg_atomic_read_u64(&sub->retried);
+	stat->dead = (int64) pg_atomic_read_u64(&sub->dead);
+	stat->filter_errors = (int64) pg_atomic_read_u64(&sub->filter_errors);
+	for (int i = 0; i < EB_LATENCY_BUCKETS; i++)
+		stat->latency.counts[i] = (int64) pg_atomic_read_u64(&sub->latency[i]);
+	stat->latency.sum_us = (int64) pg_atomic_read_u64(&sub->latency_sum_us);
+	SpinLockAcquire(&sub->mutex);
+	stat->routed_rate = sub->routed_rate;
+	stat->acked_rate = sub->acked_rate;
+	SpinLockRelease(&sub->mutex);
+}
+
 /* Every durable subscription of a database that has a slot. */
 EbSubStat *
 eb_shmem_stat_subs(Oid dboid, int *n)
@@ -115,6 +159,7 @@ eb_shmem_stat_subs(Oid dboid, int *n)
 		stat->acked = (int64) pg_atomic_read_u64(&sub->acked);
 		stat->nacked = (int64) pg_atomic_read_u64(&sub->nacked);
 		stat->expired = (int64) pg_atomic_read_u64(&sub->expired);
+		copy_more(sub, stat);
 		(*n)++;
 	}
 	LWLockRelease(eb_shmem->directory);
