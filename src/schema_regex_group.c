@@ -52,11 +52,12 @@ eb_schema_regex_find_group(EbRegexParser *p, const char *name)
 bool
 eb_schema_regex_backreference(EbRegexParser *p, int number)
 {
-	EbRegexGroup *group = &p->groups[number];
+	EbRegexGroup *group;
 	bool		certain = false;
 
 	if (number < 1 || number > p->ngroups)
 		return eb_schema_regex_refuse(p, "a back reference names no group");
+	group = &p->groups[number];
 	for (EbRegexScope *s = p->scope; s != NULL; s = s->parent)
 	{
 		if (s->lookaround)
