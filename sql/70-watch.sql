@@ -233,6 +233,9 @@ BEGIN
         CASE WHEN b.lag_s >= 10 THEN 'Committed events are not routed to subscriptions: see the row of the relay; '
             'if it is busy, it catches up by itself.' END;
     RETURN QUERY SELECT h.* FROM eventbus.health_queue() h;
+    IF s.preloaded THEN
+        RETURN QUERY SELECT h.* FROM eventbus.health_epoch() h;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.eb_health() IS 'what is well and what is not, a row a component: ok, warn or fail, and what to do about it';

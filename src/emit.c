@@ -121,7 +121,7 @@ eventbus_emit(PG_FUNCTION_ARGS)
 		envelope.deliver_at = PG_GETARG_TIMESTAMPTZ(8);
 		envelope.has_deliver_at = true;
 	}
-	emit_one(eb_shmem_db(), &envelope, id);
+	emit_one(eb_log_sequencer(), &envelope, id);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -187,7 +187,7 @@ eventbus_emit_json(PG_FUNCTION_ARGS)
 				 errmsg("events must not be NULL"),
 				 errhint("Pass an envelope object or an array of them; '[]' emits nothing.")));
 	events = PG_GETARG_JSONB_P(0);
-	db = eb_shmem_db();
+	db = eb_log_sequencer();
 	if (JB_ROOT_IS_ARRAY(events) && !JB_ROOT_IS_SCALAR(events))
 	{
 		n = JB_ROOT_COUNT(events);

@@ -75,6 +75,9 @@ extern struct EbDb *eb_log_sequencer(void);
 /* Segments up to and including the one that holds offset exist afterwards. */
 extern void eb_log_ensure_segment(int64 offset);
 
+/* Whether this transaction made a segment. */
+extern bool eb_log_segment_made(void);
+
 /* Appending; see log.c for the order that it must keep with the sequencer. */
 extern void eb_log_append_begin(int64 n);
 extern void eb_log_append(int64 offset, HeapTupleHeader row, uint32 len);

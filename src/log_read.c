@@ -16,6 +16,7 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -24,6 +25,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "epoch.h"
 #include "eventbus.h"
 #include "log.h"
 #include "log_segment.h"
@@ -111,6 +113,7 @@ eb_log_find(const pg_uuid_t *event_id, Snapshot snapshot)
 	int64		floor = eb_log_offset_at(eb_uuid7_time(event_id) - ID_CLOCK_SLACK);
 	EbSegment	segment;
 
+	AcceptInvalidationMessages();
 	for (int i = eb_log_segment_count() - 1; eb_log_segment_nth(i, &segment); i--)
 	{
 		TupleTableSlot *slot;
@@ -208,7 +211,7 @@ eb_log_sequencer(void)
 	{
 		int64		highest = eb_log_max_offset();
 
-		eb_sequencer_start(db, Max(highest, last_position()) + 1);
+		eb_sequencer_start(db, eb_epoch_next_offset(Max(highest, last_position())));
 	}
 	return db;
 }
@@ -245,7 +248,7 @@ eb_log_safe_snapshot(Snapshot *snapshot)
 	int64		safe = EB_NO_OFFSET;
 	bool		standby = RecoveryInProgress();
 
-	if (!standby)
+	if (!standby && eb_epoch_may_run(eb_shmem_db()))
 		safe = eb_sequencer_safe(eb_log_sequencer());
 	*snapshot = RegisterSnapshot(GetLatestSnapshot());
 	if (standby)

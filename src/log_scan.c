@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -110,6 +111,8 @@ eb_log_scan_begin(int64 first, int64 last, Snapshot snapshot)
 {
 	EbLogScan  *scan = palloc0(sizeof(EbLogScan));
 
+	/* Whoever made an event safe to read has told of its segment before. */
+	AcceptInvalidationMessages();
 	scan->next = first;
 	scan->last = last;
 	scan->snapshot = snapshot;

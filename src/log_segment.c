@@ -10,6 +10,7 @@
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "access/xact.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -34,6 +35,7 @@ static EbSegment *segments = NULL;
 static int	nsegments = 0;
 static bool valid = false;
 static uint64 generation = 1;
+static TransactionId made_by = InvalidTransactionId;	/* who made the last one */
 
 static void
 invalidate(Datum arg, Oid relid)
@@ -245,5 +247,14 @@ eb_log_ensure_segment(int64 offset)
 	db = eb_log_sequencer();
 	LockRelationOid(eb_catalog()->event, ShareUpdateExclusiveLock);
 	while (log_end() <= offset)
+	{
 		create_next_segment(eb_sequencer_next(db));
+		made_by = GetTopTransactionId();
+	}
+}
+
+bool
+eb_log_segment_made(void)
+{
+	return TransactionIdIsValid(made_by) && made_by == GetTopTransactionIdIfAny();
 }

@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "guc.h"
 #include "hold.h"
@@ -48,6 +49,8 @@ static int	levels_capacity = FIRST_LEVELS;
 
 static bool flushed = false;	/* this transaction's pre-commit is past us */
 static EbDb *flushed_db = NULL; /* where its offsets were reserved */
+static EbDb *late_db = NULL;	/* where they become safe a little later */
+static int64 late_n = 0;		/* events there */
 
 /* Back to an empty outbox; the memory is the transaction's and went with it. */
 static void
@@ -177,15 +180,41 @@ before_commit(void)
 	flushed = true;
 }
 
-/* The transaction has left the proc array: its offsets are safe to pass. */
+static void
+publish(EbDb *db, int64 n)
+{
+	eb_sequencer_release();
+	pg_atomic_fetch_add_u64(&db->emitted, n);
+	eb_wake_relay(db);
+}
+
+/*
+ * The transaction has left the proc array: its offsets are safe to pass.  If it
+ * made a segment, they are not yet: who passes them must find the segment, and
+ * the invalidation that tells of it is sent after this.
+ */
 static void
 after_commit(void)
 {
 	if (flushed_db == NULL)
 		return;
-	eb_sequencer_release();
-	pg_atomic_fetch_add_u64(&flushed_db->emitted, eb_outbox_store_count());
-	eb_wake_relay(flushed_db);
+	late_n = eb_outbox_store_count();
+	if (eb_log_segment_made())
+		late_db = flushed_db;
+	else
+		publish(flushed_db, late_n);
+}
+
+/* By now the invalidations are sent. */
+static void
+after_locks(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	EbDb	   *db = late_db;
+
+	if (db == NULL || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
+		return;
+	late_db = NULL;
+	publish(db, late_n);
 }
 
 /* Its offsets become a gap; what others wrote behind it can go on. */
@@ -265,4 +294,5 @@ eb_outbox_init(void)
 {
 	RegisterXactCallback(at_transaction, NULL);
 	RegisterSubXactCallback(at_subtransaction, NULL);
+	RegisterResourceReleaseCallback(after_locks, NULL);
 }

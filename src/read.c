@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "epoch.h"
 #include "eventbus.h"
 #include "filter.h"
 #include "grant.h"
@@ -208,7 +209,7 @@ eventbus_last_offset(PG_FUNCTION_ARGS)
 	int64		safe;
 
 	eb_shmem_require();
-	if (RecoveryInProgress())
+	if (RecoveryInProgress() || !eb_epoch_may_run(eb_shmem_db()))
 	{
 		safe = eb_log_safe_snapshot(&snapshot);
 		UnregisterSnapshot(snapshot);

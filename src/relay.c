@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "dead_letter.h"
 #include "dedup.h"
+#include "epoch.h"
 #include "eventbus.h"
 #include "guc.h"
 #include "log.h"
@@ -507,6 +508,7 @@ eb_relay_maintain(void)
 	EbOwnerScope scope;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
+	eb_epoch_maintain(db);
 	eb_log_ensure_segment(eb_sequencer_next(db) + Max(eb_segment_events / 2, 1));
 	eb_dedup_maintain();
 	eb_owner_begin(&scope);

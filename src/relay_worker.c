@@ -28,8 +28,8 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "epoch.h"
 #include "guc.h"
-#include "ready.h"
 #include "relay.h"
 #include "relay_worker.h"
 #include "shmem.h"
@@ -86,7 +86,7 @@ make_pass(EbDb *db, EbRelayPass *pass)
 
 	eb_worker_begin("routing events");
 	installed = eb_worker_lock_extension();
-	if (installed && eb_ready())
+	if (installed && eb_epoch_may_run(db))
 		eb_relay_pass(pass);
 	eb_worker_commit();
 	if (!installed)
@@ -102,7 +102,7 @@ static void
 maintain(void)
 {
 	eb_worker_begin("housekeeping");
-	if (eb_worker_lock_extension() && eb_ready())
+	if (eb_worker_lock_extension() && eb_epoch_may_run(eb_shmem_db()))
 		eb_relay_maintain();
 	eb_worker_commit();
 	pgstat_report_stat(true);

@@ -118,6 +118,7 @@ typedef struct EbDb
 	slock_t		mutex;			/* guards the sequencer, up to the next gap */
 	bool		sequenced;		/* next_offset is above all that is on disk */
 	int64		next_offset;	/* the next to be reserved */
+	int64		first_offset;	/* what it was when the sequencer started */
 	int			inflight_head;	/* process slots between reserve and the end of */
 	int			inflight_tail;	/* their commit, by rising offset; -1 = none */
 	XLogRecPtr	commit_lsn;		/* end of the latest commit record with events */
@@ -195,6 +196,7 @@ extern int64 eb_sequencer_reserve(EbDb *db, int64 n);
 extern void eb_sequencer_release(void);
 extern int64 eb_sequencer_safe(EbDb *db);
 extern int64 eb_sequencer_next(EbDb *db);
+extern int64 eb_sequencer_first(EbDb *db);
 
 /* shmem_lane.c: head hints and wake-ups */
 extern void eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy);

@@ -55,6 +55,7 @@ eb_sequencer_start(EbDb *db, int64 next_offset)
 	if (!db->sequenced)
 	{
 		db->next_offset = next_offset;
+		db->first_offset = next_offset;
 		db->sequenced = true;
 	}
 	SpinLockRelease(&db->mutex);
@@ -160,4 +161,16 @@ eb_sequencer_next(EbDb *db)
 	next = db->next_offset;
 	SpinLockRelease(&db->mutex);
 	return next;
+}
+
+/* The first offset since the server, or this epoch, began. */
+int64
+eb_sequencer_first(EbDb *db)
+{
+	int64		first;
+
+	SpinLockAcquire(&db->mutex);
+	first = db->first_offset;
+	SpinLockRelease(&db->mutex);
+	return first;
 }
