@@ -26,7 +26,7 @@ AS $$
        AND COALESCE(pg_sequence_last_value('eventbus.epoch_id'), 0) >= (SELECT max(e.id) FROM eventbus.epoch e)
        AND NOT EXISTS (
            SELECT FROM pg_inherits i
-           WHERE i.inhparent IN ('eventbus.event'::regclass, 'eventbus.dedup'::regclass)
+           WHERE i.inhparent IN ('eventbus.event'::regclass, 'eventbus.dedup'::regclass, 'eventbus.once'::regclass)
              AND (SELECT count(*) FROM pg_index x WHERE x.indrelid = i.inhrelid AND x.indisvalid)
                  < CASE i.inhparent WHEN 'eventbus.event'::regclass THEN 2 ELSE 1 END)
 $$;

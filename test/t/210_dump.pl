@@ -27,7 +27,7 @@ $old->safe_psql('app', q{
 });
 # Delayed events, an id of the caller's, dead letters, and leases that nobody will settle.
 $old->safe_psql('app', q{
-	INSERT INTO sent SELECT eb_emit('order.delayed', '{}', deliver_at => clock_timestamp() + interval '20 s') FROM generate_series(1, 5);
+	INSERT INTO sent SELECT eb_emit('order.delayed', '{}', deliver_at => clock_timestamp() + interval '12 s') FROM generate_series(1, 5);
 	INSERT INTO sent SELECT eb_emit('order.bad', '{}') FROM generate_series(1, 3);
 	INSERT INTO sent SELECT eb_emit('order.leased', '{}') FROM generate_series(1, 10)});
 $old->poll_query_until('app', 'SELECT sum(events) = 54 FROM eventbus.delivery') or die;
