@@ -49,7 +49,7 @@ SELECT pg_temp.refused('SELECT * FROM eb_fetch(''s'', ' || args || ')', '22023',
 
 -- Receipts that never were, were forged, or come with odd arguments.
 SELECT pg_temp.refused(format('SELECT eb_%s(%s)', f, receipt), '55000', '%stale%', format('eb_%s(%s)', f, receipt))
-    FROM unnest(ARRAY['ack', 'nack', 'extend']) f, (VALUES ('0'), ('-1'), ('9223372036854775807'), ('-9223372036854775808')) AS v(receipt);
+    FROM unnest(ARRAY['ack', 'nack', 'extend']) f, (VALUES ('1'), ('-1'), ('9223372036854775807'), ('-9223372036854775808')) AS v(receipt);
 SELECT pg_temp.refused(format('SELECT eb_%s(%s)', f, :r # 1), '55000', '%stale%', 'a forged token for eb_' || f) FROM unnest(ARRAY['ack', 'nack', 'extend']) f;
 SELECT pg_temp.refused(format('SELECT eb_%s(NULL)', f), '22023', '%null%', format('eb_%s(NULL)', f)) FROM unnest(ARRAY['ack', 'nack', 'extend']) f;
 SELECT pg_temp.refused(format('SELECT eb_nack(%s, %s)', :r, args), '22023', message, 'eb_nack(..., ' || args || ')') FROM (VALUES
