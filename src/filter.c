@@ -14,6 +14,7 @@
 #include "utils/uuid.h"
 
 #include "filter.h"
+#include "filter_quick.h"
 #include "log.h"
 
 typedef struct EbVariable
@@ -34,6 +35,7 @@ static const EbVariable variables[] = {
 struct EbFilter
 {
 	JsonPath   *path;
+	EbQuick    *quick;			/* NULL = every event must be evaluated */
 	Jsonb	   *no_variables;	/* {} */
 	bool		any;			/* one of the next is true */
 	bool		uses[lengthof(variables)];
@@ -113,6 +115,7 @@ eb_filter_compile(JsonPath *path)
 
 	filter->path = palloc(VARSIZE(path));
 	memcpy(filter->path, path, VARSIZE(path));
+	filter->quick = eb_filter_quick_compile(filter->path);
 	filter->no_variables = empty_object();
 	find_variables(filter);
 	return filter;
@@ -201,10 +204,15 @@ eb_filter_match(EbFilter *filter, TupleTableSlot *log_row, bool *failed)
 {
 	LOCAL_FCINFO(fcinfo, 4);
 	bool		isnull;
+	Jsonb	   *payload = DatumGetJsonbP(slot_getattr(log_row, EB_LOG_PAYLOAD, &isnull));
 	Datum		result;
 
+	if (failed != NULL)
+		*failed = false;
+	if (filter->quick != NULL && eb_filter_quick_rejects(filter->quick, payload))
+		return false;
 	InitFunctionCallInfoData(*fcinfo, NULL, 4, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = slot_getattr(log_row, EB_LOG_PAYLOAD, &isnull);
+	fcinfo->args[0].value = JsonbPGetDatum(payload);
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = PointerGetDatum(filter->path);
 	fcinfo->args[1].isnull = false;

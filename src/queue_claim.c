@@ -35,6 +35,9 @@
  */
 #define AGEING_TURN 8
 
+/* A batch of more events than this is not split to fill up a fetch. */
+#define SPLIT_MAX 16
+
 /* A row that somebody is at work on is looked at again after this time. */
 #define LOCKED_RECHECK	USECS_PER_SEC
 
@@ -238,11 +241,12 @@ bury(LaneScan *s, EbDelivery *d)
  * A batch that failed comes back event by event, unless a consumer named its events
  * in a nack (then it has a due time) and has another attempt left to say which of
  * them it is: a lease that runs out never spends the last attempt of a neighbour.
+ * In an ordered lane it always does: what follows waits for it.
  */
 static bool
 must_split(const EbSubscription *sub, const EbDelivery *d)
 {
-	bool		nacked = (d->lease_until == 0 && d->due_at != 0);
+	bool		nacked = (d->lease_until == 0 && d->due_at != 0 && d->lane < EB_LANE_ORDERED);
 
 	return d->attempt > 0 && !(nacked && d->attempt + 1 < sub->max_attempts);
 }
@@ -272,15 +276,16 @@ take(LaneScan *s, EbDelivery *d)
 }
 
 /*
- * Whether d must wait for the next claim.  Where something was taken already a batch
- * is not split to fill the last places: two rows would cost more than they bring.
+ * Whether d must wait for the next claim.  Where something was taken already a large
+ * batch is not split to fill the last places: its parts would cost more than they
+ * bring, and a retry or two would set off such cuts for ever.
  */
 static bool
 no_room(EbClaim *claim, const EbDelivery *d)
 {
 	int			room = claim->max_events - claim->taken;
 
-	if (room <= 0 || (claim->taken > 0 && d->events > room &&
+	if (room <= 0 || (claim->taken > 0 && d->events > Max(room, SPLIT_MAX) &&
 					  d->lease_until == 0 && !must_split(claim->sub, d)))
 		claim->full = true;
 	return claim->full;

@@ -211,11 +211,32 @@ route_new(Pass *pass)
 	}
 }
 
+/* The type that was last held against a route's topics. */
+typedef struct TypeMemo
+{
+	bool		match;
+	int			len;			/* -1 = none yet */
+	char		type[EB_TYPE_MAX_LEN + 1];
+} TypeMemo;
+
+static bool
+topics_match(TypeMemo *memo, const EbRoute *route, const char *type, int len)
+{
+	if (len != memo->len || memcmp(type, memo->type, len) != 0)
+	{
+		memo->match = eb_topic_match(route->sub->topics, type, len);
+		memo->len = Min(len, EB_TYPE_MAX_LEN);
+		memcpy(memo->type, type, memo->len);
+	}
+	return memo->match;
+}
+
 /* Routes up to "limit" events past a route's cursor to it alone. */
 static void
 catch_up(Pass *pass, EbRoute *route, int limit)
 {
 	TupleTableSlot *event;
+	TypeMemo	memo = {.len = -1};
 	int64		end = pass->end;
 	int			n = 0;
 	bool		isnull;
@@ -228,7 +249,7 @@ catch_up(Pass *pass, EbRoute *route, int limit)
 		const char *type = event_type(event, &len);
 
 		CHECK_FOR_INTERRUPTS();
-		if (eb_topic_match(route->sub->topics, type, len) && eb_route_wants(route, event))
+		if (topics_match(&memo, route, type, len) && eb_route_wants(route, event))
 			eb_route_add(pass->router, route, event, offset);
 		pass->router->ordinal++;
 		if (++n >= limit)
