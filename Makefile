@@ -61,7 +61,6 @@ demo-stop:
 	@bash demo/stop
 
 bench:
-	@bash bench/deps
 	@$(STAGE) bench bench/run
 
 test-faults:
