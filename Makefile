@@ -5,6 +5,7 @@
 #   make && make install [PG_CONFIG=...]   as every extension
 #   make demo, make demo-stop              see it work on a private server
 #   make test [SUITE=...] [TEST=...]       every test, on private servers
+#   make bench                             eventbus beside a plain INSERT and PgQ
 #   make installcheck                      the regression and isolation suites
 EXTENSION = eventbus
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" eventbus.control)
@@ -43,7 +44,7 @@ build/eventbus--$(EXTVERSION).sql: $(sort $(wildcard sql/[0-9]*.sql))
 STAGE = exec env PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
 export SUITE TEST MEASURE ROUNDS SECONDS_EACH EVENTS FSYNC PERF BENCH_CONF KEEP
 
-.PHONY: test installcheck demo demo-stop bench test-faults distclean
+.PHONY: test installcheck demo demo-stop bench distclean
 
 test:
 	@$(STAGE) test tools/run-tests
@@ -63,8 +64,11 @@ demo-stop:
 bench:
 	@$(STAGE) bench bench/run
 
+ifneq ($(wildcard test/faults/run),)
+.PHONY: test-faults
 test-faults:
 	@$(STAGE) test test/faults/run
+endif
 
 distclean: demo-stop clean
 	rm -rf build
