@@ -16,10 +16,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "cloudevent_attr.h"
+#include "compat.h"
 
 PG_FUNCTION_INFO_V1(eventbus_cloudevent);
 

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "contract.h"
 #include "eventbus.h"
 #include "schema_compat.h"

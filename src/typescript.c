@@ -16,6 +16,7 @@
 #include "utils/json.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "schema_compile.h"
 
 PG_FUNCTION_INFO_V1(eventbus_typescript);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes the schema compiler, the evaluator, the compatibility check and
-# eb_typescript() inside a private server whose eventbus is built with the address and
-# undefined behaviour sanitizers: the schemas of compiler.sql, mutated at random.
+# eb_typescript() inside a private server whose eventbus is built with the undefined behaviour
+# sanitizer: the schemas of compiler.sql, mutated at random.  (The address sanitizer cannot be
+# loaded into a server that was built without it; parsers.sh has it, on the code outside the server.)
 # ROUNDS (default 20000) and SEED choose how much and which.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,8 +13,7 @@ work=$(mktemp -d)
 chmod 755 "$work"
 as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 trap 'as "$bin/pg_ctl" -D "$work/data" -m immediate stop >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
-asan=$(gcc -print-file-name=libasan.so)
-[ -e "$asan" ] || { echo "SKIPPED: gcc has no libasan" >&2; exit 77; }
+[ -e "$(gcc -print-file-name=libubsan.so)" ] || { echo "SKIPPED: gcc has no libubsan" >&2; exit 77; }
 
 # a relocated copy of the server, so that nothing is installed into the real one
 mkdir -p "$work/tree" "$work/pg"
@@ -30,7 +30,7 @@ for d in "$prefix" "$share"; do
 done
 server=$work/pg/${prefix#"$common"}
 make -s -C "$work/tree" PG_CONFIG="$pg_config" with_llvm=no \
-	COPT='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=alignment -fno-omit-frame-pointer' >/dev/null
+	COPT='-O1 -g -fsanitize=undefined -fno-sanitize=alignment -fno-omit-frame-pointer' >/dev/null
 cp "$work/tree/eventbus.so" "$server/lib/"
 cp "$work/tree/eventbus.control" "$work/tree"/build/eventbus--*.sql "$work/pg/${share#"$common"}/extension/"
 
@@ -39,19 +39,20 @@ as "$server/bin/initdb" -D "$work/data" -A trust -U postgres -E UTF8 --locale=C.
 cat >>"$work/data/postgresql.conf" <<X
 shared_preload_libraries = 'eventbus'
 listen_addresses = ''
+port = 5432
 unix_socket_directories = '$work'
 fsync = off
 jit = off
 log_min_messages = fatal
 X
-as env LD_PRELOAD="$asan" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path="$work/asan" UBSAN_OPTIONS=print_stacktrace=1:log_path="$work/ubsan" \
+as env UBSAN_OPTIONS=print_stacktrace=1:log_path="$work/ubsan" \
 	"$server/bin/pg_ctl" -D "$work/data" -l "$work/log" -w start >/dev/null || { cat "$work/log"; exit 1; }
 seed=${SEED:-$RANDOM}
 echo "seed $seed"
 PGHOST=$work PGUSER=postgres PGDATABASE=postgres PGPORT=5432 "$server/bin/psql" -XqAt -v ON_ERROR_STOP=1 \
 	-v rounds="${ROUNDS:-20000}" -v seed="$seed" -f "$here/compiler.sql" || status=1
-if ls "$work"/asan.* "$work"/ubsan.* >/dev/null 2>&1; then
-	head -60 "$work"/asan.* "$work"/ubsan.* 2>/dev/null
+if ls "$work"/ubsan.* >/dev/null 2>&1; then
+	head -60 "$work"/ubsan.*
 	exit 1
 fi
 exit "${status:-0}"
