@@ -204,7 +204,7 @@ replay_event(EbQueue *queue, HeapTuple tuple, TupleDesc desc, Oid user, bool aut
 	d.subscription_id = sub->id;
 	d.first_offset = d.last_offset =
 		DatumGetInt64(SPI_getbinval(tuple, desc, LETTER_OFFSET, &isnull));
-	if (!in_log(d.first_offset))
+	if (!in_log(d.first_offset) || !eb_subscription_hold(sub->id, !automatic))
 		return false;
 	d.lane = EB_LANE_RETRY;	/* due now: before what waits in the lanes */
 	d.position = d.due_at = GetCurrentTimestamp();

@@ -131,6 +131,7 @@ extern int	eb_queue_expire_last(EbQueue *queue, TimestampTz now);
 /* queue_xact.c: what a rollback or a commit makes takeable */
 extern void eb_queue_claimed(EbSubShared *shared, const EbDelivery *d);
 extern void eb_queue_released(EbSubShared *shared, const EbDelivery *d);
+extern void eb_queue_cleared(EbSubShared *shared, int32 subscription_id);
 extern void eb_queue_settled(EbSubShared *shared, int acked);
 extern void eb_relay_wanted(void);
 extern void eb_queue_xact_init(void);

@@ -15,6 +15,8 @@
 
 #include "queue.h"
 
+#define ALL_LANES	(-1)
+
 typedef struct Touched
 {
 	EbSubShared *shared;
@@ -71,6 +73,15 @@ eb_queue_released(EbSubShared *shared, const EbDelivery *d)
 	touch(shared, d, true);
 }
 
+/* This transaction drops what is queued: if it rolls back, all is as it was. */
+void
+eb_queue_cleared(EbSubShared *shared, int32 subscription_id)
+{
+	EbDelivery	all = {.subscription_id = subscription_id, .lane = ALL_LANES};
+
+	touch(shared, &all, false);
+}
+
 /*
  * This transaction settles events, so many of them with an ack: tell eb_await,
  * and count them, at commit.
@@ -122,7 +133,10 @@ lower_all(bool commit)
 	{
 		if (commit && !t->on_commit)
 			continue;
-		eb_lane_lower(t->shared, t->id, t->lane, t->position);
+		if (t->lane == ALL_LANES)
+			eb_lane_rewind(t->shared, t->id);
+		else
+			eb_lane_lower(t->shared, t->id, t->lane, t->position);
 		eb_wake_consumers(t->shared, 1);
 	}
 }

@@ -156,6 +156,7 @@ eventbus_replay(PG_FUNCTION_ARGS)
 	int64		safe;
 	int64		n;
 	Snapshot	snapshot;
+	char	   *name;
 
 	PreventCommandDuringRecovery("eb_replay");
 	PreventCommandIfReadOnly("eb_replay");
@@ -165,8 +166,15 @@ eventbus_replay(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("subscription must not be null"),
 				 errhint("Pass the name of the subscription.")));
-	sub = *eb_subscription_by_name(text_to_cstring(PG_GETARG_TEXT_PP(ARG_SUBSCRIPTION)));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(ARG_SUBSCRIPTION));
+	sub = *eb_subscription_by_name(name);
 	eb_subscription_check_owner(&sub);
+	if (!eb_subscription_hold(sub.id, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription \"%s\" was dropped meanwhile", name),
+				 errhint("Create it with eb_subscribe.")));
+	sub = *eb_subscription_by_name(name);
 	r.topics = get_topics(fcinfo);
 	r.filter = PG_ARGISNULL(ARG_FILTER) ? NULL : eb_filter_compile(PG_GETARG_JSONPATH_P(ARG_FILTER));
 	r.dry_run = !PG_ARGISNULL(ARG_DRY_RUN) && PG_GETARG_BOOL(ARG_DRY_RUN);

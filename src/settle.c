@@ -45,6 +45,7 @@ eb_settle_open(EbSettle *settle, int64 receipt)
 	eb_subscription_check_consumer(settle->sub);
 	if (d->token != eb_receipt_token(receipt) || d->lease_until == 0)
 		eb_settle_stale(receipt);
+	eb_queue_claimed(settle->sub->shared, d);	/* as it is, if this rolls back */
 }
 
 void

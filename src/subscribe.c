@@ -223,7 +223,7 @@ lock_subscription(const char *name, int32 *id, Oid *owner)
 
 	args[0] = CStringGetTextDatum(name);
 	spi_check(SPI_execute_with_args("SELECT id, owner FROM eventbus.subscription "
-									"WHERE name = $1 FOR UPDATE",
+									"WHERE name = $1 FOR NO KEY UPDATE",
 									1, types, args, NULL, false, 0), SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		return false;
@@ -259,6 +259,10 @@ clear_queue(int32 id)
 {
 	Oid			types[1] = {INT4OID};
 	Datum		args[1] = {Int32GetDatum(id)};
+	EbSubscription *sub = eb_subscription_by_id(id);
+
+	if (sub != NULL)
+		eb_queue_cleared(sub->shared, id);
 
 	spi_check(SPI_execute_with_args("DELETE FROM eventbus.delivery WHERE subscription_id = $1",
 									1, types, args, NULL, false, 0), SPI_OK_DELETE);
@@ -461,12 +465,17 @@ Datum
 eventbus_unsubscribe(PG_FUNCTION_ARGS)
 {
 	EbEphemeral *ephemeral = own_ephemeral(fcinfo);
+	EbSubscription *sub;
 
 	if (ephemeral != NULL)
 	{
 		eb_ephemeral_drop(ephemeral);
 		PG_RETURN_BOOL(true);
 	}
+	(void) eb_shmem_db();
+	sub = eb_subscription_if_exists(get_name(fcinfo));
+	if (sub != NULL)
+		eb_queue_cleared(sub->shared, sub->id);
 	PG_RETURN_BOOL(change_subscription(fcinfo, "eb_unsubscribe",
 									   "WITH s AS (DELETE FROM eventbus.subscription WHERE id = $1 RETURNING id), "
 									   "k AS (DELETE FROM eventbus.seek WHERE subscription_id = $1), "

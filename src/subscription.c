@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -195,6 +196,26 @@ eb_subscription_by_id(int32 id)
 			return sub;
 	}
 	return NULL;
+}
+
+bool
+eb_subscription_hold(int32 id, bool wait)
+{
+	Oid			types[1] = {INT4OID};
+	Datum		args[1] = {Int32GetDatum(id)};
+	EbOwnerScope scope;
+	bool		held;
+
+	eb_owner_begin(&scope);
+	SPI_connect();
+	if (SPI_execute_with_args(wait ? "SELECT FROM eventbus.subscription WHERE id = $1 FOR KEY SHARE" :
+							  "SELECT FROM eventbus.subscription WHERE id = $1 FOR KEY SHARE SKIP LOCKED",
+							  1, types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not lock subscription %d", id);
+	held = (SPI_processed > 0);
+	SPI_finish();
+	eb_owner_end(&scope);
+	return held;
 }
 
 static const char *

@@ -67,6 +67,12 @@ extern EbSubscription *eb_subscription_if_exists(const char *name);
 /* By id; NULL if there is none. */
 extern EbSubscription *eb_subscription_by_id(int32 id);
 
+/*
+ * Keeps it from being dropped until the end of this transaction.  False if it is
+ * gone or, without wait, being dropped; the cache may have been reloaded.
+ */
+extern bool eb_subscription_hold(int32 id, bool wait);
+
 /* Errors with 42501 unless the current user may consume from sub. */
 extern void eb_subscription_check_consumer(const EbSubscription *sub);
 
