@@ -3,8 +3,8 @@
  *	  The main loop of a relay: when to make a pass, and how long to sleep.
  *
  * Idle, a relay answers a commit at once.  Busy, it starts a pass at most every
- * eventbus.relay_pace and rests twice as long as the pass kept a processor busy,
- * so that it never takes more than a third of one from the emitters; while it
+ * eventbus.relay_pace and rests four times as long as the pass kept a processor busy,
+ * so that it never takes more than a fifth of one from the emitters; while it
  * rests nobody signals it, which keeps commits cheap.  Only a relay that is
  * behind goes on without rest.
  *
@@ -37,7 +37,7 @@
 
 #define MAX_SLEEP_MS		1000
 #define MAINTAIN_EVERY_US	1000000
-#define REST_PER_WORK		2
+#define REST_PER_WORK		4
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
