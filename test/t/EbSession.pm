@@ -1,0 +1,158 @@
+# A session whose statements are sent one by one and whose end is noticed: psql
+# behind pipes.  Plain forks use it, where the server may be killed at any time.
+package EbSession;
+use strict;
+use warnings;
+use IO::Select;
+use Time::HiRes qw(time);
+
+# $connstr is what $node->connstr(DATABASE) returns.
+sub new
+{
+	my ($class, $connstr, $name) = @_;
+	pipe(my $in_read, my $in_write) or die "pipe: $!";
+	pipe(my $out_read, my $out_write) or die "pipe: $!";
+	my $pid = fork();
+	die "fork: $!" unless defined $pid;
+	if ($pid == 0)
+	{
+		open STDIN, '<&', $in_read or POSIX::_exit(1);
+		open STDOUT, '>&', $out_write or POSIX::_exit(1);
+		open STDERR, '>', '/dev/null' or POSIX::_exit(1);
+		close $_ foreach $in_read, $in_write, $out_read, $out_write;
+		$ENV{PGAPPNAME} = $name // 'session';
+		$ENV{PGCONNECT_TIMEOUT} = 10;
+		exec 'psql', '-XAtq', '-F', '|', '-f', '-', '-d', $connstr;
+		POSIX::_exit(1);
+	}
+	close $in_read;
+	close $out_write;
+	$in_write->autoflush(1);
+	my $self = bless {
+		pid => $pid, in => $in_write, out => $out_read, buffer => '',
+		select => IO::Select->new($out_read), n => 0, lost => 0,
+		error => '', state => '00000'
+	}, $class;
+	return $self;
+}
+
+# A session that is connected, tried for as long as the deadline allows; or undef.
+sub connect
+{
+	my ($class, $connstr, $name, $deadline) = @_;
+	until (time > $deadline)
+	{
+		my $self = $class->new($connstr, $name);
+		return $self if defined $self->query('SELECT 1');
+		$self->close;
+		select undef, undef, undef, 0.02;    # a server that starts is not pressed
+	}
+	return undef;
+}
+
+# Sends statements without waiting.
+sub send
+{
+	my ($self, $sql) = @_;
+	$self->{n}++;
+	local $SIG{PIPE} = 'IGNORE';
+	print { $self->{in} } "$sql\n;\n\\echo EB-END $self->{n} :ERROR :SQLSTATE :LAST_ERROR_MESSAGE\n"
+	  or $self->{lost} = 1;
+}
+
+# The rows of the last send as one string, or undef: then error and state tell
+# why, or lost is set.
+sub receive
+{
+	my ($self, $timeout) = @_;
+	my $deadline = time + ($timeout // 60);
+	my ($at, $eol);
+	while (($at = index $self->{buffer}, "EB-END $self->{n} ") < 0
+		|| ($eol = index $self->{buffer}, "\n", $at) < 0)
+	{
+		my $left = $deadline - time;
+		if ($left <= 0) { $self->{error} = 'timeout'; return undef; }
+		next unless $self->{select}->can_read($left);
+		my $read = sysread $self->{out}, $self->{buffer}, 65536, length $self->{buffer};
+		if (!$read) { $self->{lost} = 1; $self->{error} = 'lost'; return undef; }
+	}
+	my $rows = substr $self->{buffer}, 0, $at;
+	my (undef, undef, $error, $state, $message) = split / /, substr($self->{buffer}, $at, $eol - $at), 5;
+	substr $self->{buffer}, 0, $eol + 1, '';
+	$self->{state} = $state;
+	$self->{error} = $error eq 'true' ? $message // '' : '';
+	return undef if $error eq 'true';
+	chomp $rows;
+	$rows =~ s/\A\n+//;
+	return $rows;
+}
+
+sub query
+{
+	my ($self, $sql, $timeout) = @_;
+	$self->send($sql);
+	return $self->receive($timeout);
+}
+
+# As query, but whatever goes wrong ends the test.
+sub must
+{
+	my ($self, $sql, $timeout) = @_;
+	my $rows = $self->query($sql, $timeout);
+	die "$sql: $self->{state} $self->{error}" unless defined $rows;
+	return $rows;
+}
+
+# The server process behind it.
+sub backend
+{
+	my ($self) = @_;
+	return $self->must('SELECT pg_backend_pid()');
+}
+
+sub close
+{
+	my ($self) = @_;
+	return unless $self->{in};
+	close delete $self->{in};
+	close delete $self->{out};
+	waitpid $self->{pid}, 0;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+	local ($?, $!, $@);
+	$self->close if $self->{in} && ($self->{owner} // $$) == $$;
+}
+
+# Runs code in a child; returns its pid.  The child leaves without END blocks, so
+# that it never stops its parent's servers.
+sub in_child
+{
+	my ($code) = @_;
+	my $pid = fork();
+	die "fork: $!" unless defined $pid;
+	return $pid if $pid;
+	my $ok = eval { $code->(); 1 };
+	print STDERR "child: $@" unless $ok;
+	STDOUT->flush;
+	STDERR->flush;
+	POSIX::_exit($ok ? 0 : 1);
+}
+
+# Waits for children; returns how many failed.
+sub wait_children
+{
+	my $failed = 0;
+	foreach my $pid (@_)
+	{
+		waitpid $pid, 0;
+		$failed++ if $?;
+	}
+	return $failed;
+}
+
+use POSIX ();
+use IO::Handle;
+1;
