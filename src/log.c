@@ -175,6 +175,7 @@ open_segment(int64 offset)
 		else if ((writer.rel = eb_log_segment_open(&writer.segment, RowExclusiveLock)) != NULL)
 			break;
 	}
+	eb_log_segment_await_told(&writer.segment);
 	load_indexes();
 	for (int i = 0; i < cache.nindexes; i++)
 		cache.indexes[i].rel = index_open(cache.indexes[i].relid, RowExclusiveLock);

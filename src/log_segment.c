@@ -10,6 +10,7 @@
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
@@ -36,6 +37,8 @@ static int	nsegments = 0;
 static bool valid = false;
 static uint64 generation = 1;
 static TransactionId made_by = InvalidTransactionId;	/* who made the last one */
+static int64 made_end = 0;		/* where that ends; 0 = all are told of it */
+static Oid	made_in = InvalidOid;
 
 static void
 invalidate(Datum arg, Oid relid)
@@ -233,6 +236,46 @@ create_next_segment(int64 counter)
 	});
 }
 
+/* Notes that the invalidations for all segments below end have been sent. */
+static void
+raise_told(int64 end)
+{
+	pg_atomic_uint64 *told = &eb_shmem_db()->told_end;
+	uint64		old = pg_atomic_read_u64(told);
+
+	while (old < (uint64) end && !pg_atomic_compare_exchange_u64(told, &old, (uint64) end))
+		 /* somebody else raised it */ ;
+}
+
+/* What an earlier transaction of ours made and committed, others know by now. */
+static void
+tell_made(void)
+{
+	if (made_end == 0 || eb_log_segment_made())
+		return;
+	if (made_in == eb_catalog()->event && TransactionIdDidCommit(made_by))
+		raise_told(made_end);
+	made_end = 0;
+}
+
+/*
+ * A segment is visible a moment before the invalidation that tells of it is sent,
+ * and whoever passes an offset must have been told.  Its maker holds the parent's
+ * lock until it has sent it.
+ */
+void
+eb_log_segment_await_told(const EbSegment *segment)
+{
+	Oid			parent = eb_catalog()->event;
+
+	if (pg_atomic_read_u64(&eb_shmem_db()->told_end) >= (uint64) segment->end ||
+		eb_log_segment_made())
+		return;
+	LockRelationOid(parent, ShareUpdateExclusiveLock);
+	UnlockRelationOid(parent, ShareUpdateExclusiveLock);
+	raise_told(segment->end);
+}
+
 /*
  * Backends that need the same segment at once queue on the parent's lock, which is
  * held until the maker's transaction ends; the others then find it made.
@@ -242,6 +285,7 @@ eb_log_ensure_segment(int64 offset)
 {
 	EbDb	   *db;
 
+	tell_made();
 	if (log_end() > offset)
 		return;
 	db = eb_log_sequencer();
@@ -250,6 +294,8 @@ eb_log_ensure_segment(int64 offset)
 	{
 		create_next_segment(eb_sequencer_next(db));
 		made_by = GetTopTransactionId();
+		made_in = eb_catalog()->event;
+		made_end = log_end();
 	}
 }
 

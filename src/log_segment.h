@@ -27,6 +27,9 @@ extern bool eb_log_segment_above(int64 offset, EbSegment *segment);
 /* Opens and locks a segment, index oids filled in; NULL if it is gone. */
 extern Relation eb_log_segment_open(EbSegment *segment, LOCKMODE lockmode);
 
+/* Returns once every process can find the segment. */
+extern void eb_log_segment_await_told(const EbSegment *segment);
+
 /* Counts what may have changed any segment or its indexes. */
 extern uint64 eb_log_segment_generation(void);
 

@@ -73,6 +73,7 @@ reset_db(EbDb *db)
 	db->relay_error[0] = '\0';
 	pg_atomic_write_u32(&db->relay_sleeping, 0);
 	pg_atomic_write_u64(&db->routed, 0);
+	pg_atomic_write_u64(&db->told_end, 0);
 	pg_atomic_write_u64(&db->passes, 0);
 	pg_atomic_write_u64(&db->last_pass_at, 0);
 	pg_atomic_write_u64(&db->emitted, 0);
@@ -125,6 +126,7 @@ init_slots(void)
 		pg_atomic_init_u32(&db->awaiters, 0);
 		pg_atomic_init_u32(&db->relay_sleeping, 0);
 		pg_atomic_init_u64(&db->routed, 0);
+		pg_atomic_init_u64(&db->told_end, 0);
 		pg_atomic_init_u64(&db->passes, 0);
 		pg_atomic_init_u64(&db->last_pass_at, 0);
 		pg_atomic_init_u64(&db->emitted, 0);
@@ -301,6 +303,7 @@ eb_shmem_db(void)
 		db->sequenced = false;
 		SpinLockRelease(&db->mutex);
 		pg_atomic_write_u64(&db->routed, 0);
+		pg_atomic_write_u64(&db->told_end, 0);
 		db->extoid = extoid;
 	}
 	LWLockRelease(eb_shmem->directory);

@@ -144,6 +144,7 @@ typedef struct EbDb
 								 * or the log has grown */
 	pg_atomic_uint32 relay_sleeping;	/* 1: an emitter must set its latch */
 	pg_atomic_uint64 routed;	/* the last committed pass' position */
+	pg_atomic_uint64 told_end;	/* every process can find the segments below */
 	pg_atomic_uint64 passes;
 	pg_atomic_uint64 last_pass_at;	/* TimestampTz */
 	pg_atomic_uint64 emitted;	/* committed events */
