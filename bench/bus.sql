@@ -76,10 +76,12 @@ BEGIN
     END IF;
 END $$;
 
--- Fails "share" of the events of each delivery; they come back at once.
-CREATE PROCEDURE bench.storm(sub text, per int, share float8, wanted int, INOUT rate float8 = NULL) LANGUAGE plpgsql AS $$
+-- Fails "share" of the events of each delivery; they come back after the back-off.
+CREATE PROCEDURE bench.storm(sub text, per int, share float8, wanted int, INOUT rate float8 = NULL, INOUT cpu_rate float8 = NULL)
+LANGUAGE plpgsql AS $$
 DECLARE
     begun timestamptz := clock_timestamp();
+    begun_cpu float8 := bench.cpu();
     done int := 0;
     got int;
     bad int;
@@ -91,7 +93,7 @@ BEGIN
             got := got + cardinality(d.ids);
             bad := floor(cardinality(d.ids) * share + random());
             IF bad > 0 THEN
-                PERFORM eb_nack(d.receipt, d.ids[1:bad], 'storm', retry_after => '0');
+                PERFORM eb_nack(d.receipt, d.ids[1:bad], 'storm');
             END IF;
             IF bad < cardinality(d.ids) THEN
                 PERFORM eb_ack(d.receipt);
@@ -102,6 +104,7 @@ BEGIN
         EXIT WHEN got = 0;
     END LOOP;
     rate := done / extract(epoch FROM clock_timestamp() - begun);
+    cpu_rate := done / (bench.cpu() - begun_cpu);
 END $$;
 
 -- What the latency measure saw.

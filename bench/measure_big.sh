@@ -42,7 +42,7 @@ big_round()
 	rbase=$(anon_kb "$RELAY")
 	watch_memory "$emitter" "$BENCH/peak.emitter" "$flag" &
 	watch_memory "$RELAY" "$BENCH/peak.relay" "$flag" &
-	echo "SELECT count(eb_emit('order.placed', payload(), k::text)) FROM generate_series(1, $n) k;" >&7
+	echo "SELECT count(eb_emit('order.placed', payload(), k::text)) FROM (SELECT generate_series(1, $n) AS k) s;" >&7
 	printf "SELECT 'done';\n\\q\n" >&7
 	while ! grep -q done "$out"; do sleep 0.05; done
 	relay_idle

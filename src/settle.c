@@ -112,7 +112,7 @@ split_by_id(EbSettle *settle, const pg_uuid_t *ids, int nids, bool *found)
 	{
 		bool		isnull;
 		int64		offset = DatumGetInt64(slot_getattr(event, EB_LOG_OFFSET, &isnull));
-		pg_uuid_t  *hit = bsearch(DatumGetUUIDP(slot_getattr(event, EB_LOG_EVENT_ID, &isnull)),
+		const pg_uuid_t *hit = bsearch(DatumGetUUIDP(slot_getattr(event, EB_LOG_EVENT_ID, &isnull)),
 								  ids, nids, sizeof(pg_uuid_t), compare_uuid);
 
 		/* the log may not have them any more */
