@@ -11,8 +11,12 @@ CREATE TABLE eventbus.epoch (
     started_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 COMMENT ON TABLE eventbus.epoch IS 'one row a time that the bus began to give out offsets on another cluster, timeline or database; the row 0, which is not dumped, says where the extension was installed';
+
+CREATE FUNCTION eventbus.timeline() RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'eventbus_timeline';
+COMMENT ON FUNCTION eventbus.timeline() IS 'the timeline that this server writes';
 INSERT INTO eventbus.epoch (id, system_id, timeline, database, extension, first_offset)
-SELECT 0, s.system_identifier, 0, d.oid, e.oid, 0
+SELECT 0, s.system_identifier, eventbus.timeline(), d.oid, e.oid, 0
 FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d, pg_catalog.pg_extension e
 WHERE d.datname = pg_catalog.current_database() AND e.extname = 'eventbus';
 
@@ -70,4 +74,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION eventbus.health_epoch() IS 'the epoch''s row of eb_health()';
-REVOKE ALL ON FUNCTION eventbus.restored(), eventbus.epoch_state(), eventbus.health_epoch() FROM PUBLIC;
+REVOKE ALL ON FUNCTION eventbus.timeline(), eventbus.restored(), eventbus.epoch_state(), eventbus.health_epoch() FROM PUBLIC;

@@ -17,7 +17,9 @@ CREATE TABLE eventbus.subscription (
     dlq_replay_after interval,
     dlq_replay_max   integer     NOT NULL,
     paused           boolean     NOT NULL DEFAULT false,
-    created_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    created_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    lag_policy       text        NOT NULL DEFAULT 'keep' CHECK (lag_policy IN ('keep', 'dead_letter', 'skip')),
+    skipped          bigint      NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE eventbus.subscription IS 'durable subscriptions; changed through eb_subscribe and its kin';
 

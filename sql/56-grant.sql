@@ -33,7 +33,7 @@ AS $$
                  ('eb_last_offset', '{subscribe,read}'), ('eb_offset_at', '{subscribe,read}'),
                  ('eb_subscribe', '{subscribe}'), ('eb_unsubscribe', '{subscribe}'),
                  ('eb_pause', '{subscribe}'), ('eb_resume', '{subscribe}'), ('eb_seek', '{subscribe}'),
-                 ('eb_replay', '{subscribe}'), ('eb_dlq_replay', '{subscribe}'), ('eb_dlq_purge', '{subscribe}'),
+                 ('eb_replay', '{subscribe}'), ('eb_lag_policy', '{subscribe}'), ('eb_dlq_replay', '{subscribe}'), ('eb_dlq_purge', '{subscribe}'),
                  ('eb_grant', '{subscribe}'), ('eb_revoke', '{subscribe}')) AS f(name, privileges)
     JOIN pg_extension e ON e.extname = 'eventbus'
     JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid

@@ -236,6 +236,7 @@ BEGIN
     IF s.preloaded THEN
         RETURN QUERY SELECT h.* FROM eventbus.health_epoch() h;
     END IF;
+    RETURN QUERY SELECT h.* FROM eventbus.health_retention() h;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.eb_health() IS 'what is well and what is not, a row a component: ok, warn or fail, and what to do about it';

@@ -39,6 +39,7 @@
 #include "subscription.h"
 
 PG_FUNCTION_INFO_V1(eventbus_epoch_state);
+PG_FUNCTION_INFO_V1(eventbus_timeline);
 
 /*
  * More than a primary can have given out beyond what its standby has.  At 100,000
@@ -98,6 +99,12 @@ decode(TupleTableSlot *slot, EbEpoch *epoch)
 	epoch->first_offset = DatumGetInt64(v[EPOCH_FIRST_OFFSET - 1]);
 }
 
+static int32
+current_timeline(void)
+{
+	return (int32) GetWALInsertionTimeLine();
+}
+
 /* Same cluster and database; the timeline is looked at apart. */
 static bool
 is_here(const EbEpoch *epoch)
@@ -107,9 +114,12 @@ is_here(const EbEpoch *epoch)
 		epoch->extension == eb_catalog()->extension;
 }
 
-/* Reads the last epoch (id 0 if none); true if the extension was installed here. */
+/*
+ * Reads the last epoch (id 0 if none); true if the extension was installed here.
+ * *promoted tells whether that was on another timeline.
+ */
 static bool
-read_epochs(EbEpoch *last)
+read_epochs(EbEpoch *last, bool *promoted)
 {
 	Relation	rel = table_open(epoch_relid(), AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -118,13 +128,17 @@ read_epochs(EbEpoch *last)
 	bool		installed = false;
 
 	memset(last, 0, sizeof(EbEpoch));
+	*promoted = false;
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		EbEpoch		epoch;
 
 		decode(slot, &epoch);
 		if (epoch.id == 0)
+		{
 			installed = is_here(&epoch);
+			*promoted = (epoch.timeline != current_timeline());
+		}
 		else if (epoch.id > last->id)
 			*last = epoch;
 	}
@@ -158,12 +172,13 @@ restore_complete(void)
 static EbEpochState
 get_state(EbEpoch *last)
 {
-	bool		installed = read_epochs(last);
+	bool		promoted;
+	bool		installed = read_epochs(last, &promoted);
 
 	if (last->id == 0)
-		return installed ? EPOCH_NEW : EPOCH_CHANGED;
+		return installed && !promoted ? EPOCH_NEW : EPOCH_CHANGED;
 	if (is_here(last))
-		return last->timeline == (int32) GetWALInsertionTimeLine() ? EPOCH_CURRENT : EPOCH_CHANGED;
+		return last->timeline == current_timeline() ? EPOCH_CURRENT : EPOCH_CHANGED;
 	if (installed && !restore_complete())
 		return EPOCH_RESTORING;
 	return EPOCH_CHANGED;
@@ -195,21 +210,25 @@ eb_epoch_next_offset(int64 highest)
 				 errmsg("a dump is being restored into this database"),
 				 errhint("Try again when it is complete; eb_health() says what is missing.")));
 	highest = Max(highest, last.first_offset - 1);
-	if (state == EPOCH_CHANGED && (last.id > 0 || highest > 0))
+	if (state == EPOCH_CHANGED)
 		highest += EPOCH_JUMP;
 	return highest + 1;
 }
 
+/*
+ * The sequence tells a restored bus that all rows are there; a promotion lets it
+ * skip some, so the ids are counted apart and stay below.
+ */
 static void
-insert_epoch(Relation rel, int64 first_offset)
+insert_epoch(Relation rel, int64 id, int64 first_offset)
 {
 	Datum		values[EPOCH_NATTS];
 	bool		nulls[EPOCH_NATTS] = {0};
-	Oid			sequence = get_relname_relid("epoch_id", eb_catalog()->schema);
 
-	values[EPOCH_ID - 1] = Int64GetDatum(nextval_internal(sequence, false));
+	(void) nextval_internal(get_relname_relid("epoch_id", eb_catalog()->schema), false);
+	values[EPOCH_ID - 1] = Int64GetDatum(id);
 	values[EPOCH_SYSTEM_ID - 1] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[EPOCH_TIMELINE - 1] = Int32GetDatum((int32) GetWALInsertionTimeLine());
+	values[EPOCH_TIMELINE - 1] = Int32GetDatum(current_timeline());
 	values[EPOCH_DATABASE - 1] = ObjectIdGetDatum(MyDatabaseId);
 	values[EPOCH_EXTENSION - 1] = ObjectIdGetDatum(eb_catalog()->extension);
 	values[EPOCH_FIRST_OFFSET - 1] = Int64GetDatum(first_offset);
@@ -217,7 +236,7 @@ insert_epoch(Relation rel, int64 first_offset)
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	ereport(LOG,
 			(errmsg("eventbus begins epoch " INT64_FORMAT " of database %u at offset " INT64_FORMAT,
-					(int64) DatumGetInt64(values[EPOCH_ID - 1]), MyDatabaseId, first_offset)));
+					id, MyDatabaseId, first_offset)));
 }
 
 /*
@@ -243,7 +262,7 @@ eb_epoch_maintain(EbDb *db)
 		return;
 	}
 	rel = table_open(epoch_relid(), RowExclusiveLock);
-	insert_epoch(rel, eb_sequencer_first(db));
+	insert_epoch(rel, last.id + 1, eb_sequencer_first(db));
 	table_close(rel, NoLock);
 	foreach(lc, eb_subscription_all(NULL))
 	{
@@ -261,4 +280,11 @@ eventbus_epoch_state(PG_FUNCTION_ARGS)
 	EbEpoch		last;
 
 	PG_RETURN_TEXT_P(cstring_to_text(names[get_state(&last)]));
+}
+
+/* eventbus.timeline() */
+Datum
+eventbus_timeline(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(current_timeline());
 }

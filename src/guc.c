@@ -34,6 +34,10 @@ int			eb_max_databases;
 int			eb_max_subscriptions;
 int			eb_ephemeral_replay;
 int			eb_ephemeral_queue;
+int			eb_retention;
+int			eb_retention_size;
+int			eb_max_retention;
+int			eb_retention_action;
 char	   *eb_debug_hold;
 
 static const struct config_enum_entry on_duplicate_options[] = {
@@ -45,6 +49,12 @@ static const struct config_enum_entry on_duplicate_options[] = {
 static const struct config_enum_entry unknown_types_options[] = {
 	{"allow", EB_UNKNOWN_ALLOW, false},
 	{"reject", EB_UNKNOWN_REJECT, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry retention_action_options[] = {
+	{"drop", EB_RETENTION_DROP, false},
+	{"detach", EB_RETENTION_DETACH, false},
 	{NULL, 0, false}
 };
 
@@ -137,6 +147,31 @@ define_relay(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+/* How long the log is kept. */
+static void
+define_retention(void)
+{
+	DefineCustomIntVariable("eventbus.retention",
+							"How long a segment of the log is kept after every subscription has settled it.",
+							"Counted from when its last event was routed.  0 keeps the log for good.",
+							&eb_retention, 7 * 24 * 3600, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventbus.retention_size",
+							"Size of the log above which settled segments go before their time.",
+							"0 sets no bound.",
+							&eb_retention_size, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventbus.max_retention",
+							"How long a subscription that does not settle its events may keep the log.",
+							"Then eb_health() fails, or the subscription is cut off, as eb_lag_policy() says.  0 sets no bound.",
+							&eb_max_retention, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomEnumVariable("eventbus.retention_action",
+							 "What becomes of a segment that need not be kept: drop, or detach to schema eventbus_archive.",
+							 NULL, &eb_retention_action, EB_RETENTION_DROP, retention_action_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
 /* What sizes shared memory, and cannot be defined once the server runs. */
 static void
 define_sizes(void)
@@ -157,6 +192,7 @@ eb_guc_init(void)
 	define_emit();
 	define_consume();
 	define_relay();
+	define_retention();
 	if (process_shared_preload_libraries_in_progress)
 		define_sizes();
 	DefineCustomStringVariable("eventbus.debug_hold",

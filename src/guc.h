@@ -17,6 +17,12 @@ typedef enum EbUnknownTypes
 	EB_UNKNOWN_REJECT
 } EbUnknownTypes;
 
+typedef enum EbRetentionAction
+{
+	EB_RETENTION_DROP,
+	EB_RETENTION_DETACH
+} EbRetentionAction;
+
 extern int	eb_outbox_memory;	/* kB */
 extern char *eb_correlation_id;
 extern char *eb_causation_id;
@@ -36,6 +42,10 @@ extern int	eb_max_databases;
 extern int	eb_max_subscriptions;
 extern int	eb_ephemeral_replay;
 extern int	eb_ephemeral_queue;
+extern int	eb_retention;		/* s */
+extern int	eb_retention_size;	/* MB */
+extern int	eb_max_retention;	/* s */
+extern int	eb_retention_action;	/* EbRetentionAction */
 extern char *eb_debug_hold;
 
 extern void eb_guc_init(void);

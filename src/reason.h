@@ -8,6 +8,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#define EB_REASON_FAILED	"DeliveryFailed"
 #define EB_REASON_TIMEOUT	"HandlerTimeout"
 #define EB_REASON_RETRIES	"MaxRetries"
 

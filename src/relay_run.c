@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 
 #include "relay.h"
+#include "retention.h"
 #include "shmem.h"
 
 PG_FUNCTION_INFO_V1(eventbus_relay_run);
@@ -59,6 +60,7 @@ eventbus_relay_run(PG_FUNCTION_ARGS)
 	}
 	eb_relay_maintain();
 	eb_relay_pass(&pass);
+	eb_retention_run();
 	ran = true;
 	CommandCounterIncrement();	/* for another pass in this statement */
 	PG_RETURN_INT64(pass.routed);

@@ -32,6 +32,7 @@
 #include "guc.h"
 #include "relay.h"
 #include "relay_worker.h"
+#include "retention.h"
 #include "shmem.h"
 #include "worker.h"
 
@@ -95,6 +96,16 @@ make_pass(EbDb *db, EbRelayPass *pass)
 	pg_atomic_fetch_add_u64(&db->passes, 1);
 	pg_atomic_write_u64(&db->last_pass_at, (uint64) GetCurrentTimestamp());
 	return true;
+}
+
+/* In a transaction of its own, for the locks that it takes. */
+static void
+retain(void)
+{
+	eb_worker_begin("dropping segments");
+	if (eb_worker_lock_extension() && eb_epoch_may_run(eb_shmem_db()))
+		eb_retention_run();
+	eb_worker_commit();
 }
 
 /* About once a second; what is gone, the next pass will find. */
@@ -218,6 +229,7 @@ relay_loop(EbDb *db)
 		if (maintained == 0 || started - maintained >= MAINTAIN_EVERY_US)
 		{
 			maintain();
+			retain();
 			maintained = started;
 		}
 		MemoryContextSwitchTo(context);

@@ -32,6 +32,7 @@ PG_FUNCTION_INFO_V1(eventbus_unsubscribe);
 PG_FUNCTION_INFO_V1(eventbus_pause);
 PG_FUNCTION_INFO_V1(eventbus_resume);
 PG_FUNCTION_INFO_V1(eventbus_seek);
+PG_FUNCTION_INFO_V1(eventbus_lag_policy);
 PG_FUNCTION_INFO_V1(eventbus_subscription_changed);
 
 /* Arguments of eb_subscribe. */
@@ -513,6 +514,27 @@ eventbus_resume(PG_FUNCTION_ARGS)
 	(void) change_subscription(fcinfo, "eb_resume",
 							   "UPDATE eventbus.subscription SET paused = false WHERE id = $1", false);
 	PG_RETURN_VOID();
+}
+
+/* eb_lag_policy: what happens past eventbus.max_retention, see retention.c. */
+Datum
+eventbus_lag_policy(PG_FUNCTION_ARGS)
+{
+	static const char *const policies[] = {"keep", "dead_letter", "skip"};
+	char	   *policy = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	for (int i = 0; policy != NULL && i < lengthof(policies); i++)
+		if (strcmp(policy, policies[i]) == 0)
+		{
+			(void) change_subscription(fcinfo, "eb_lag_policy",
+									   psprintf("UPDATE eventbus.subscription SET lag_policy = '%s' WHERE id = $1",
+												policies[i]), false);
+			PG_RETURN_VOID();
+		}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown policy \"%s\"", policy ? policy : "NULL"),
+			 errhint("Use 'keep', 'dead_letter' or 'skip'.")));
 }
 
 /*

@@ -59,7 +59,7 @@ INSERT INTO matrix VALUES
     ('eb_g_emitter', '{eb_await,eb_cloudevent,eb_emit,eb_pending,eb_validate}'),
     ('eb_g_consumer', '{eb_ack,eb_await,eb_cloudevent,eb_extend,eb_fetch,eb_nack,eb_once}'),
     ('eb_g_reader', '{eb_cloudevent,eb_get,eb_last_offset,eb_offset_at,eb_read}'),
-    ('eb_g_owner', '{eb_ack,eb_await,eb_cloudevent,eb_dlq_purge,eb_dlq_replay,eb_extend,eb_fetch,eb_get,eb_grant,eb_last_offset,
+    ('eb_g_owner', '{eb_ack,eb_await,eb_cloudevent,eb_dlq_purge,eb_dlq_replay,eb_extend,eb_fetch,eb_get,eb_grant,eb_lag_policy,eb_last_offset,
                      eb_nack,eb_offset_at,eb_once,eb_pause,eb_read,eb_replay,eb_resume,eb_revoke,eb_seek,eb_subscribe,eb_unsubscribe}'),
     ('eb_g_nobody', '{}');
 -- What everybody may execute is harmless and read-only; it is left out here.
