@@ -14,6 +14,8 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -34,6 +36,9 @@
 
 /* Deliveries that one run cuts off at most. */
 #define CUT_MAX		1000
+
+/* A relay looks at segments that are held less often: it reads the whole queue. */
+#define HELD_RECHECK	(10 * USECS_PER_SEC)
 
 typedef enum Verdict
 {
@@ -229,11 +234,12 @@ prune_progress(void)
 	(void) query("SELECT eventbus.prune_progress($1)", 1, types, args, &isnull);
 }
 
-/* SPI is connected, as the owner. */
-static void
+/* SPI is connected, as the owner; true if somebody holds a segment that is due. */
+static bool
 look_at_segments(void)
 {
 	EbSegment	segment;
+	bool		held = false;
 
 	/* The last one is being written, or will be. */
 	for (int i = 0; i < eb_log_segment_count() - 1 && eb_log_segment_nth(i, &segment); i++)
@@ -241,34 +247,38 @@ look_at_segments(void)
 		Verdict		verdict = get_verdict(&segment);
 
 		if (verdict == YOUNG)
-			return;
+			return held;
 		if (verdict == CUT)
 		{
 			cut(&segment);
-			return;
+			return false;
 		}
+		held |= (verdict == HELD);
 		if (verdict == HELD)
 			continue;
 		if (!lock_segment(segment.relid))
-			return;
+			return false;
 		verdict = get_verdict(&segment);
 		if (verdict == DROP || verdict == COMPACT)
 			remove_segment(&segment, verdict);
-		return;
+		return false;
 	}
+	return held;
 }
 
 /* See retention.h. */
 void
 eb_retention_run(void)
 {
+	static TimestampTz next_look = 0;
 	EbOwnerScope scope;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	eb_owner_begin(&scope);
 	SPI_connect();
 	prune_progress();
-	look_at_segments();
+	if (!IsBackgroundWorker || GetCurrentTimestamp() >= next_look)
+		next_look = look_at_segments() ? GetCurrentTimestamp() + HELD_RECHECK : 0;
 	SPI_finish();
 	eb_owner_end(&scope);
 	PopActiveSnapshot();
