@@ -11,11 +11,16 @@ write_scripts()
 	echo "SELECT pgq.insert_event('q', 'order.placed', '$PAYLOAD', '4711', NULL, NULL, NULL);" >"$BENCH/pgq.pgbench"
 }
 
-# Transactions per second of one run.
+# Transactions per second of one run, by the clock and by the server's processor time.
 pgbench_tps()
 {
-	pgbench -n -M prepared -c 4 -j 2 -T "$SECONDS_EACH" -f "$BENCH/$1.pgbench" "$1" 2>"$BENCH/pgbench.log" |
-		sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+	local before cpu
+	before=$(server_cpu)
+	pgbench -n -M prepared -c 4 -j 2 -T "$SECONDS_EACH" -f "$BENCH/$1.pgbench" "$1" >"$BENCH/pgbench.out" 2>"$BENCH/pgbench.log"
+	sleep 0.1
+	cpu=$(($(server_cpu) - before))
+	awk -v cpu=$cpu '/^tps = / { tps = $3 } /transactions actually/ { n = $6 }
+		END { printf "%.0f|%.0f\n", tps, (cpu > 0 ? n * 100 / cpu : 0) }' "$BENCH/pgbench.out"
 }
 
 # Milliseconds of one statement with its commit.
@@ -32,9 +37,9 @@ measure_emit()
 	q bus -c "SELECT eb_subscribe('one')" >/dev/null
 	[ -z "$HAVE_PGQ" ] || q pgq -c "CALL bench.reset()"
 	for ((i = 0; i < ROUNDS; i++)); do
-		sample emit.insert "$(pgbench_tps plain)"
-		sample emit.bus "$(pgbench_tps bus)"
-		[ -z "$HAVE_PGQ" ] || sample emit.pgq "$(pgbench_tps pgq)"
+		sample_both emit.insert "$(pgbench_tps plain)"
+		sample_both emit.bus "$(pgbench_tps bus)"
+		[ -z "$HAVE_PGQ" ] || sample_both emit.pgq "$(pgbench_tps pgq)"
 		q plain -c "TRUNCATE event"
 	done
 	rate_row "one event per transaction, 4 clients (1/s)" emit 1.0 1.05 ""
@@ -108,10 +113,10 @@ measure_fanout()
 	for ((i = 0; i < ROUNDS; i++)); do
 		q bus -c "SELECT eb_subscribe('one')" >/dev/null
 		sleep 0.3
-		sample fanout.1 "$(pgbench_tps bus)"
+		sample_both fanout.1 "$(pgbench_tps bus)"
 		q bus -c "SELECT eb_subscribe('s' || i) FROM generate_series(1, 99) i" >/dev/null
 		sleep 0.3
-		sample fanout.100 "$(pgbench_tps bus)"
+		sample_both fanout.100 "$(pgbench_tps bus)"
 		relay_idle
 		bus_reset
 	done

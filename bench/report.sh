@@ -61,11 +61,11 @@ rate_row()
 		first=
 	}
 	[ -z "$5" ] || floor_row "$1" ">= $(human "$5")" "$(human "$ours")" "$(at_least "$ours" "$5")"
-	[ -z "$(median "$2.bus.cpu")" ] ||
-		row "... per processor second of the backend" "$(human "$(median "$2.bus.cpu")")" "" \
-			"$(human "$(median "$2.pgq.cpu")")" "" "" ""
 	[ -z "$3" ] || floor_row "$1" ">= $3 x INSERT" "$(ratio "$ours" "$ins")" "$(at_least "$(ratio "$ours" "$ins")" "$3")"
 	[ -z "$4" ] || floor_row "$1" ">= $4 x PgQ" "$(ratio "$ours" "$pgq")" "$(at_least "$(ratio "$ours" "$pgq")" "$4")"
+	[ -z "$(median "$2.bus.cpu")" ] ||
+		row "... per processor second of the server" "$(human "$(median "$2.bus.cpu")")" "$(human "$(median "$2.insert.cpu")")" \
+			"$(human "$(median "$2.pgq.cpu")")" "" "" ""
 }
 
 report_begin()

@@ -113,3 +113,12 @@ settle()
 {
 	q bus -c CHECKPOINT
 }
+
+# Hundredths of a second of a processor that the server has taken, ended backends too.
+server_cpu()
+{
+	local postmaster
+	postmaster=$(head -n 1 "$BENCH/data/postmaster.pid")
+	cat "/proc/$postmaster/stat" $(sed 's|[0-9][0-9]*|/proc/&/stat|g' "/proc/$postmaster/task/$postmaster/children") 2>/dev/null |
+		awk -v p="$postmaster" '{ t += $1 == p ? $16 + $17 : 0; sub(/.*\) /, ""); t += $12 + $13 } END { print t }'
+}

@@ -15,6 +15,7 @@
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -212,7 +213,8 @@ next_by_index(EbLogScan *scan)
 	if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
 		return false;
 	scan->next = slot_offset(scan->slot) + 1;
-	if (++scan->waited >= scan->patience && scan->last - scan->next >= HEAP_RUN_MIN)
+	if (++scan->waited >= scan->patience && scan->last - scan->next >= HEAP_RUN_MIN &&
+		!IsolationIsSerializable())
 		enter_heap(scan);
 	return true;
 }
