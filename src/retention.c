@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "dead_letter.h"
 #include "eventbus.h"
 #include "guc.h"
@@ -277,7 +278,7 @@ eb_retention_run(void)
 	eb_owner_begin(&scope);
 	SPI_connect();
 	prune_progress();
-	if (!IsBackgroundWorker || GetCurrentTimestamp() >= next_look)
+	if (!AmBackgroundWorkerProcess() || GetCurrentTimestamp() >= next_look)
 		next_look = look_at_segments() ? GetCurrentTimestamp() + HELD_RECHECK : 0;
 	SPI_finish();
 	eb_owner_end(&scope);
