@@ -14,7 +14,7 @@ my $writers = 6;
 my $transactions = $ENV{EB_STRESS_TRANSACTIONS} // 400;    # of each writer
 my $node = PostgreSQL::Test::Cluster->new('stress');
 $node->init;
-$node->append_conf('postgresql.conf', "eventbus.segment_events = 1000\n");
+$node->append_conf('postgresql.conf', "log_statement = none\neventbus.segment_events = 1000\n");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION eventbus;
