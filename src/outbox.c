@@ -183,7 +183,7 @@ before_commit(void)
 static void
 publish(EbDb *db, int64 n)
 {
-	eb_sequencer_release();
+	eb_sequencer_release(true);
 	pg_atomic_fetch_add_u64(&db->emitted, n);
 	eb_wake_relay(db);
 }
@@ -223,7 +223,7 @@ after_abort(void)
 {
 	if (flushed_db == NULL)
 		return;
-	eb_sequencer_release();
+	eb_sequencer_release(false);
 	eb_wake_relay(flushed_db);
 }
 

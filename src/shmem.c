@@ -59,6 +59,7 @@ reset_db(EbDb *db)
 	db->sequenced = false;
 	db->next_offset = 0;
 	db->first_offset = 0;
+	db->kept_offset = 0;
 	db->inflight_head = -1;
 	db->inflight_tail = -1;
 	db->commit_lsn = InvalidXLogRecPtr;

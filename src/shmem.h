@@ -119,6 +119,7 @@ typedef struct EbDb
 	bool		sequenced;		/* next_offset is above all that is on disk */
 	int64		next_offset;	/* the next to be reserved */
 	int64		first_offset;	/* what it was when the sequencer started */
+	int64		kept_offset;	/* highest that was committed; no restart falls below */
 	int			inflight_head;	/* process slots between reserve and the end of */
 	int			inflight_tail;	/* their commit, by rising offset; -1 = none */
 	XLogRecPtr	commit_lsn;		/* end of the latest commit record with events */
@@ -156,6 +157,7 @@ typedef struct EbBackend
 {
 	int			db;				/* in-flight in this database slot, -1 = not */
 	int64		first_offset;	/* of the reserved run */
+	int64		last_offset;
 	int			prev;
 	int			next;
 	pg_atomic_uint32 waiting_for;	/* subscription slot + 1; 0 = not waiting */
@@ -194,7 +196,8 @@ extern void eb_shmem_subs_retain(EbDb *db, const int32 *ids, int n);
 extern bool eb_sequencer_ready(EbDb *db);
 extern void eb_sequencer_start(EbDb *db, int64 next_offset);
 extern int64 eb_sequencer_reserve(EbDb *db, int64 n);
-extern void eb_sequencer_release(void);
+extern void eb_sequencer_release(bool committed);
+extern int64 eb_sequencer_safe_locked(const EbDb *db);
 extern int64 eb_sequencer_safe(EbDb *db);
 extern int64 eb_sequencer_next(EbDb *db);
 extern int64 eb_sequencer_first(EbDb *db);

@@ -28,7 +28,7 @@ static bool exit_registered = false;
 static void
 release_at_exit(int code, Datum arg)
 {
-	eb_sequencer_release();
+	eb_sequencer_release(false);
 }
 
 /* True once next_offset is known to be above everything on disk. */
@@ -56,6 +56,7 @@ eb_sequencer_start(EbDb *db, int64 next_offset)
 	{
 		db->next_offset = next_offset;
 		db->first_offset = next_offset;
+		db->kept_offset = next_offset - 1;
 		db->sequenced = true;
 	}
 	SpinLockRelease(&db->mutex);
@@ -84,6 +85,7 @@ eb_sequencer_reserve(EbDb *db, int64 n)
 	first = db->next_offset;
 	db->next_offset += n;
 	me->first_offset = first;
+	me->last_offset = first + n - 1;
 	me->next = -1;
 	me->prev = db->inflight_tail;
 	if (me->prev >= 0)
@@ -102,7 +104,7 @@ eb_sequencer_reserve(EbDb *db, int64 n)
  * earlier commit of ours, which does no harm).
  */
 void
-eb_sequencer_release(void)
+eb_sequencer_release(bool committed)
 {
 	EbBackend  *me = &eb_shmem->backends[MyProcNumber];
 	XLogRecPtr	lsn = XactLastCommitEnd;
@@ -122,15 +124,30 @@ eb_sequencer_release(void)
 	else
 		db->inflight_tail = me->prev;
 	me->db = -1;
+	if (committed && me->last_offset > db->kept_offset)
+		db->kept_offset = me->last_offset;
 	if (lsn > db->commit_lsn)
 		db->commit_lsn = lsn;
 	SpinLockRelease(&db->mutex);
+}
+
+/* What eb_sequencer_safe returns; under the mutex. */
+int64
+eb_sequencer_safe_locked(const EbDb *db)
+{
+	int64		safe = db->next_offset - 1;
+
+	if (db->inflight_head >= 0)
+		safe = eb_shmem->backends[db->inflight_head].first_offset - 1;
+	return Min(safe, db->kept_offset);
 }
 
 /*
  * The highest offset below which nothing can still appear; 0 if none.  What is
  * at or below it is flushed: with synchronous_commit = off a crash could
  * otherwise take back an event that a reader has seen, and give its offset away.
+ * Nor is it above all that was committed: offsets that were reserved last and
+ * given up leave nothing on disk, and a crash gives those away, too.
  */
 int64
 eb_sequencer_safe(EbDb *db)
@@ -140,10 +157,7 @@ eb_sequencer_safe(EbDb *db)
 
 	SpinLockAcquire(&db->mutex);
 	Assert(db->sequenced);
-	if (db->inflight_head >= 0)
-		safe = eb_shmem->backends[db->inflight_head].first_offset - 1;
-	else
-		safe = db->next_offset - 1;
+	safe = eb_sequencer_safe_locked(db);
 	lsn = db->commit_lsn;
 	SpinLockRelease(&db->mutex);
 	if (lsn != InvalidXLogRecPtr)

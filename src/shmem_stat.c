@@ -82,9 +82,7 @@ copy_db(EbDb *db, EbDbStat *stat)
 	SpinLockAcquire(&db->mutex);
 	stat->sequenced = db->sequenced;
 	stat->next_offset = db->next_offset;
-	stat->safe_offset = db->next_offset - 1;
-	if (db->inflight_head >= 0)
-		stat->safe_offset = eb_shmem->backends[db->inflight_head].first_offset - 1;
+	stat->safe_offset = eb_sequencer_safe_locked(db);
 	SpinLockRelease(&db->mutex);
 	stat->routed = (int64) pg_atomic_read_u64(&db->routed);
 	stat->passes = (int64) pg_atomic_read_u64(&db->passes);

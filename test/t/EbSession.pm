@@ -4,6 +4,7 @@ package EbSession;
 use strict;
 use warnings;
 use IO::Select;
+use Test::More ();
 use Time::HiRes qw(time);
 
 # $connstr is what $node->connstr(DATABASE) returns.
@@ -22,6 +23,7 @@ sub new
 		close $_ foreach $in_read, $in_write, $out_read, $out_write;
 		$ENV{PGAPPNAME} = $name // 'session';
 		$ENV{PGCONNECT_TIMEOUT} = 10;
+		no warnings 'exec';
 		exec 'psql', '-XAtq', '-F', '|', '-f', '-', '-d', $connstr;
 		POSIX::_exit(1);
 	}
@@ -79,6 +81,8 @@ sub receive
 	my $rows = substr $self->{buffer}, 0, $at;
 	my (undef, undef, $error, $state, $message) = split / /, substr($self->{buffer}, $at, $eol - $at), 5;
 	substr $self->{buffer}, 0, $eol + 1, '';
+	# An error without a code is the client's: the connection is gone.
+	$self->{lost} = 1 if $error eq 'true' && $state eq '';
 	$self->{state} = $state;
 	$self->{error} = $error eq 'true' ? $message // '' : '';
 	return undef if $error eq 'true';
@@ -114,6 +118,7 @@ sub close
 {
 	my ($self) = @_;
 	return unless $self->{in};
+	local $SIG{PIPE} = 'IGNORE';
 	close delete $self->{in};
 	close delete $self->{out};
 	waitpid $self->{pid}, 0;
@@ -134,10 +139,9 @@ sub in_child
 	my $pid = fork();
 	die "fork: $!" unless defined $pid;
 	return $pid if $pid;
+	$SIG{PIPE} = 'IGNORE';
 	my $ok = eval { $code->(); 1 };
-	print STDERR "child: $@" unless $ok;
-	STDOUT->flush;
-	STDERR->flush;
+	Test::More::diag("child: $@") unless $ok;
 	POSIX::_exit($ok ? 0 : 1);
 }
 
@@ -147,8 +151,10 @@ sub wait_children
 	my $failed = 0;
 	foreach my $pid (@_)
 	{
-		waitpid $pid, 0;
-		$failed++ if $?;
+		my $reaped = waitpid $pid, 0;
+		next if $reaped == $pid && $? == 0;
+		$failed++;
+		Test::More::diag("child $pid: waitpid said $reaped, status $?");
 	}
 	return $failed;
 }
