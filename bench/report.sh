@@ -64,7 +64,7 @@ rate_row()
 	[ -z "$3" ] || floor_row "$1" ">= $3 x INSERT" "$(ratio "$ours" "$ins")" "$(at_least "$(ratio "$ours" "$ins")" "$3")"
 	[ -z "$4" ] || floor_row "$1" ">= $4 x PgQ" "$(ratio "$ours" "$pgq")" "$(at_least "$(ratio "$ours" "$pgq")" "$4")"
 	[ -z "$(median "$2.bus.cpu")" ] ||
-		row "... per processor second of the server" "$(human "$(median "$2.bus.cpu")")" "$(human "$(median "$2.insert.cpu")")" \
+		row "... per processor second of the server or backend" "$(human "$(median "$2.bus.cpu")")" "$(human "$(median "$2.insert.cpu")")" \
 			"$(human "$(median "$2.pgq.cpu")")" "" "" ""
 }
 
