@@ -60,6 +60,7 @@ typedef struct EbLogWriter
 static EbIndexCache cache;
 static EbLogWriter writer;
 static MemoryContext slot_context = NULL;
+static MemoryContext batch_context = NULL;	/* what one multi-insert leaves behind */
 static TupleTableSlot **slots = NULL;
 static HeapTupleData *tuples = NULL;
 static int	nslots = 0;
@@ -286,9 +287,15 @@ eb_log_append(int64 offset, HeapTupleHeader row, uint32 len)
 void
 eb_log_append_flush(void)
 {
+	MemoryContext oldcontext;
+
 	if (writer.nrows == 0)
 		return;
 	CHECK_FOR_INTERRUPTS();
+	if (batch_context == NULL)
+		batch_context = AllocSetContextCreate(TopMemoryContext, "eventbus log batch",
+											  ALLOCSET_DEFAULT_SIZES);
+	oldcontext = MemoryContextSwitchTo(batch_context);
 	if (writer.nrows == 1)
 		table_tuple_insert(writer.rel, slots[0], writer.cid, 0, NULL);
 	else
@@ -296,6 +303,8 @@ eb_log_append_flush(void)
 	for (int k = 0; k < cache.nindexes; k++)
 		for (int i = 0; i < writer.nrows; i++)
 			insert_index(&cache.indexes[k], slots[i]);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(batch_context);
 	clear_slots();
 }
 

@@ -137,10 +137,17 @@ grow_directory(void)
 	store.capacity = capacity;
 }
 
+/* For the chunks; the rest is for reading one back and for writing to the log. */
+static Size
+memory_limit(void)
+{
+	return (Size) eb_outbox_memory * 1024 / 16 * 15;
+}
+
 static Size
 next_chunk_size(Size needed)
 {
-	Size		limit = (Size) eb_outbox_memory * 1024;
+	Size		limit = memory_limit();
 	Size		size = FIRST_CHUNK_SIZE;
 
 	if (store.nspilled > 0)
@@ -167,7 +174,7 @@ add_chunk(Size needed)
 	if (first_data == NULL)
 		first_data = MemoryContextAlloc(TopMemoryContext, FIRST_CHUNK_SIZE);
 	if (store.nchunks > store.nspilled &&
-		store.memory + size > (Size) eb_outbox_memory * 1024)
+		store.memory + size > memory_limit())
 		spill();
 	if (store.nchunks == store.capacity)
 		grow_directory();
