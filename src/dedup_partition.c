@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "miscadmin.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -53,12 +54,17 @@ static IdTable tables[] = {
 	[EB_DEDUP_ONCE] = {.name = "once", .key = "event_id, scope"},
 };
 
+static bool missed = false;		/* an invalidation came while we read */
+
 static void
 invalidate(Datum arg, Oid relid)
 {
 	for (int i = 0; i < lengthof(tables); i++)
 		if (relid == InvalidOid || relid == tables[i].parent)
+		{
 			tables[i].valid = false;
+			missed = true;
+		}
 }
 
 static Oid
@@ -87,8 +93,12 @@ fill(IdTable *table)
 									ALLOCSET_SMALL_SIZES);
 	oldcontext = MemoryContextSwitchTo(context);
 	table->parent = parent;
-	table->valid = true;		/* an invalidation while we read unsets it */
-	filled = eb_partition_list(parent, &n);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		missed = false;
+		filled = eb_partition_list(parent, &n);
+	} while (missed);
 	MemoryContextSwitchTo(oldcontext);
 
 	if (table->context != NULL)
@@ -96,6 +106,7 @@ fill(IdTable *table)
 	table->context = context;
 	table->partitions = filled;
 	table->n = n;
+	table->valid = true;		/* an error on the way leaves it false */
 }
 
 static int

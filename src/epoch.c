@@ -272,6 +272,30 @@ eb_epoch_maintain(EbDb *db)
 	}
 }
 
+/*
+ * See epoch.h.  Sessions that find the bus unused wait for each other here, at the
+ * beginning of their commits; the first records the epoch for all.
+ */
+void
+eb_epoch_record(void)
+{
+	static Oid	in_use = InvalidOid;
+	EbEpoch		last;
+	Relation	rel;
+
+	if (in_use == eb_catalog()->extension)
+		return;
+	if (get_state(&last) != EPOCH_NEW)
+	{
+		in_use = eb_catalog()->extension;
+		return;
+	}
+	rel = table_open(epoch_relid(), ShareRowExclusiveLock);
+	if (get_state(&last) == EPOCH_NEW)
+		insert_epoch(rel, last.id + 1, eb_sequencer_first(eb_log_sequencer()));
+	table_close(rel, NoLock);
+}
+
 /* eventbus.epoch_state() */
 Datum
 eventbus_epoch_state(PG_FUNCTION_ARGS)

@@ -19,4 +19,10 @@ extern int64 eb_epoch_next_offset(int64 highest);
 /* Records the epoch that has begun, if it is a new one; for the relay. */
 extern void eb_epoch_maintain(EbDb *db);
 
+/*
+ * Before events are written: makes sure that an epoch is on record with the first
+ * of them.  After a crash a relay would otherwise take the bus for unused.
+ */
+extern void eb_epoch_record(void);
+
 #endif							/* EB_EPOCH_H */

@@ -12,6 +12,7 @@
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -35,6 +36,8 @@ static Oid	cached_parent = InvalidOid;
 static EbSegment *segments = NULL;
 static int	nsegments = 0;
 static bool valid = false;
+static bool missed = false;		/* an invalidation came while we read */
+static bool registered = false;
 static uint64 generation = 1;
 static TransactionId made_by = InvalidTransactionId;	/* who made the last one */
 static int64 made_end = 0;		/* where that ends; 0 = all are told of it */
@@ -50,6 +53,7 @@ invalidate(Datum arg, Oid relid)
 	if (ours)
 	{
 		valid = false;
+		missed = true;
 		generation++;
 	}
 }
@@ -67,15 +71,20 @@ fill(void)
 
 	if (valid)
 		return;
-	if (cache_context == NULL)
+	if (!registered)
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+	registered = true;
 	parent = eb_catalog()->event;
 	context = AllocSetContextCreate(CacheMemoryContext, "eventbus log segments",
 									ALLOCSET_SMALL_SIZES);
 	oldcontext = MemoryContextSwitchTo(context);
 	cached_parent = parent;
-	valid = true;				/* an invalidation while we read unsets it */
-	partitions = eb_partition_list(parent, &n);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		missed = false;
+		partitions = eb_partition_list(parent, &n);
+	} while (missed);
 	filled = palloc0(sizeof(EbSegment) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -90,6 +99,7 @@ fill(void)
 	cache_context = context;
 	segments = filled;
 	nsegments = n;
+	valid = !missed;			/* an error on the way leaves it false */
 }
 
 int

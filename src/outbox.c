@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "epoch.h"
 #include "guc.h"
 #include "hold.h"
 #include "log.h"
@@ -152,6 +153,7 @@ flush(void)
 	uint32		len;
 	int64		offset;
 
+	eb_epoch_record();
 	eb_log_append_begin(n);
 	flushed_db = eb_log_sequencer();
 	offset = eb_sequencer_reserve(flushed_db, n);

@@ -29,6 +29,11 @@
 #include "partition.h"
 
 /*
+ * The server may keep a partition descriptor that lacks the newest partition: when
+ * the news of it arrives while the descriptor is being built, the old list is
+ * stored after the news was taken note of.  So it is always built anew here; and a
+ * caller that keeps the list has to read again if news came meanwhile.
+ *
  * The parent's lock is given back at once: it guards the reading of the bounds,
  * and who uses a partition locks that.  So making and dropping partitions does not
  * wait for transactions that merely use some of them.
@@ -36,14 +41,22 @@
 EbPartition *
 eb_partition_list(Oid parent, int *n)
 {
-	Relation	rel = table_open(parent, AccessShareLock);
-	PartitionKey key = RelationGetPartitionKey(rel);
-	PartitionDesc desc = RelationGetPartitionDesc(rel, true);
-	PartitionBoundInfo bounds = desc->boundinfo;
-	bool		byval = key->parttypbyval[0];
-	int			len = key->parttyplen[0];
-	EbPartition *list = palloc(sizeof(EbPartition) * Max(desc->nparts, 1));
+	Relation	rel;
+	PartitionKey key;
+	PartitionDesc desc;
+	PartitionBoundInfo bounds;
+	bool		byval;
+	int			len;
+	EbPartition *list;
 
+	RelationCacheInvalidateEntry(parent);
+	rel = table_open(parent, AccessShareLock);
+	key = RelationGetPartitionKey(rel);
+	byval = key->parttypbyval[0];
+	len = key->parttyplen[0];
+	desc = RelationGetPartitionDesc(rel, true);
+	bounds = desc->boundinfo;
+	list = palloc(sizeof(EbPartition) * Max(desc->nparts, 1));
 	*n = 0;
 	for (int i = 1; i < (bounds == NULL ? 0 : bounds->ndatums); i++)
 	{

@@ -30,6 +30,7 @@
 static MemoryContext cache_context = NULL;
 static List *cache = NIL;
 static bool valid = false;
+static bool missed = false;		/* an invalidation came while we read */
 static uint64 cache_generation = 0;
 static Oid	cached_relid = InvalidOid;
 static bool registered = false;
@@ -38,7 +39,10 @@ static void
 invalidate(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == cached_relid)
+	{
 		valid = false;
+		missed = true;
+	}
 }
 
 static EbTopics *
@@ -125,7 +129,7 @@ reload(void)
 	old = MemoryContextSwitchTo(fresh);
 
 	/* An invalidation from here on makes what we read stale again. */
-	valid = true;
+	missed = false;
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		list = lappend(list, read_subscription(db, tuple, RelationGetDescr(rel)));
@@ -138,6 +142,7 @@ reload(void)
 		MemoryContextDelete(cache_context);
 	cache_context = fresh;
 	cache = list;
+	valid = !missed;
 	cache_generation++;
 }
 
