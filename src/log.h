@@ -72,6 +72,9 @@ extern int64 eb_log_first_offset(void);
 /* Makes the database's sequencer ready if it is not (after a restart). */
 extern struct EbDb *eb_log_sequencer(void);
 
+/* How many segments there are. */
+extern int	eb_log_segment_count(void);
+
 /* Segments up to and including the one that holds offset exist afterwards. */
 extern void eb_log_ensure_segment(int64 offset);
 

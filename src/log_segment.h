@@ -19,7 +19,6 @@ typedef struct EbSegment
 
 /* The n-th segment by rising offset into *segment; false if there are fewer. */
 extern bool eb_log_segment_nth(int n, EbSegment *segment);
-extern int	eb_log_segment_count(void);
 
 /* The lowest segment that ends above offset, or false. */
 extern bool eb_log_segment_above(int64 offset, EbSegment *segment);

@@ -521,6 +521,22 @@ sample_rates(void)
 	}
 }
 
+/*
+ * Tells of new segments once more.  A session may have been building the server's
+ * own descriptor of eventbus.event while the first news came, and would go on
+ * without the newest segment when it reads the table (partition.c).
+ */
+static void
+repeat_news(void)
+{
+	static int	told = 0;
+	int			segments = eb_log_segment_count();
+
+	if (segments != told)
+		CacheInvalidateRelcacheByRelid(eb_catalog()->event);
+	told = segments;
+}
+
 /* See relay.h. */
 void
 eb_relay_maintain(void)
@@ -531,6 +547,7 @@ eb_relay_maintain(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	eb_epoch_maintain(db);
 	eb_log_ensure_segment(eb_sequencer_next(db) + Max(eb_segment_events / 2, 1));
+	repeat_news();
 	eb_dedup_maintain();
 	eb_owner_begin(&scope);
 	sweep_orphans(db);

@@ -80,8 +80,7 @@ sub writer
 	$s->close;
 }
 
-# Passes everything up to the offset it was told, then asks again; even readers
-# use eb_read, odd ones the table, safe offset first and snapshot second.
+# Passes everything up to the offset it was told, then asks again.
 sub reader
 {
 	my ($r, $stop) = @_;
@@ -92,9 +91,7 @@ sub reader
 	{
 		$finish = -e $stop;
 		$last = $s->must('SELECT eb_last_offset()');
-		my $rows = $s->must($r % 2
-			? qq{SELECT "offset", event_id FROM eventbus.event WHERE "offset" > $position AND "offset" <= $last ORDER BY 1}
-			: qq{SELECT "offset", event_id FROM eb_read($position + 1, 5000)});
+		my $rows = $s->must(qq{SELECT "offset", event_id FROM eb_read($position + 1, 5000)});
 		my @rows = split /\n/, $rows;
 		foreach (@rows)
 		{
@@ -103,7 +100,7 @@ sub reader
 			$position = $offset;
 			print $seen "$_\n";
 		}
-		$position = $last if $last > $position && ($r % 2 || @rows < 5000);
+		$position = $last if $last > $position && @rows < 5000;
 		$polls++;
 		select undef, undef, undef, 0.001 unless @rows;    # leaves the writers some processor
 	}
