@@ -5,8 +5,9 @@
  * Idle, a relay answers a commit at once.  Busy, it starts a pass at most every
  * eventbus.relay_pace and rests four times as long as the pass kept a processor busy,
  * so that it never takes more than a fifth of one from the emitters; while it
- * rests nobody signals it, which keeps commits cheap.  A relay that is behind goes
- * on without rest, or, while events come in, with a rest as long as its work.
+ * rests nobody signals it, which keeps commits cheap.  Only a relay that is
+ * behind goes on without rest: what waits behind a huge transaction must not wait
+ * for its emitters as well.
  *
  * An error ends the process, and the launcher starts another.  Between passes a
  * relay holds no lock and no snapshot.
@@ -29,7 +30,6 @@
 
 #include "compat.h"
 #include "epoch.h"
-#include "eventbus.h"
 #include "guc.h"
 #include "relay.h"
 #include "relay_worker.h"
@@ -216,7 +216,6 @@ relay_loop(EbDb *db)
 		EbRelayPass pass = {0};
 		int64		started;
 		int64		work;
-		int64		next;
 
 		CHECK_FOR_INTERRUPTS();
 		reload();
@@ -225,7 +224,6 @@ relay_loop(EbDb *db)
 
 		started = monotonic_us();
 		work = processor_us();
-		next = eb_sequencer_ready(db) ? eb_sequencer_next(db) : EB_NO_OFFSET;
 		if (!make_pass(db, &pass))
 			return EB_RELAY_ABSENT;
 		work = processor_us() - work;
@@ -239,12 +237,7 @@ relay_loop(EbDb *db)
 		MemoryContextReset(context);
 
 		if (pass.more)
-		{
-			/* Behind: at full speed, but leave half to emitters at work. */
-			if (eb_sequencer_ready(db) && eb_sequencer_next(db) != next)
-				rest_until(db, started + 2 * work);
 			continue;
-		}
 		rest_until(db, started + Max(eb_relay_pace * INT64CONST(1000),
 									 work * (1 + REST_PER_WORK)));
 		wait_for_commit(db, &pass);
