@@ -15,7 +15,7 @@ use EbSession;
 use Model;
 
 my $seed = $ENV{EB_SEED} || time ^ $$;
-my $steps = $ENV{EB_MODEL_STEPS} || 900;
+my $steps = $ENV{EB_MODEL_STEPS} || 2500;
 my @trace;
 
 my $node = PostgreSQL::Test::Cluster->new('model');
