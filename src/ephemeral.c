@@ -86,21 +86,6 @@ eb_ephemeral_check_owner(const EbEphemeral *sub)
 				 errhint("Another role made it in this session; become a member of that role.")));
 }
 
-static EbTopics *
-compile_topics(ArrayType *array)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	const char **patterns;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	patterns = palloc(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
-	return eb_topic_compile(n, patterns);
-}
-
 /* Compiles first and replaces second, so that an error leaves what was. */
 static void
 set_settings(EbEphemeral *sub, const EbEphemeralSpec *spec)
@@ -108,7 +93,7 @@ set_settings(EbEphemeral *sub, const EbEphemeralSpec *spec)
 	MemoryContext fresh = AllocSetContextCreate(CurrentMemoryContext, "eventbus settings",
 												ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(fresh);
-	EbTopics   *topics = compile_topics(spec->topics);
+	EbTopics   *topics = eb_topic_compile_array(spec->topics);
 	EbFilter   *filter = spec->filter ? eb_filter_compile(spec->filter) : NULL;
 
 	MemoryContextSwitchTo(old);

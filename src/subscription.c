@@ -45,21 +45,6 @@ invalidate(Datum arg, Oid relid)
 	}
 }
 
-static EbTopics *
-compile_topics(ArrayType *array)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	const char **patterns;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	patterns = palloc(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
-	return eb_topic_compile(n, patterns);
-}
-
 static int64
 interval_us(Datum value)
 {
@@ -85,7 +70,7 @@ read_subscription(EbDb *db, HeapTuple tuple, TupleDesc desc)
 	sub->id = DatumGetInt32(v[EB_SUB_ID - 1]);
 	sub->name = TextDatumGetCString(v[EB_SUB_NAME - 1]);
 	sub->owner = DatumGetObjectId(v[EB_SUB_OWNER - 1]);
-	sub->topics = compile_topics(DatumGetArrayTypePCopy(v[EB_SUB_TOPICS - 1]));
+	sub->topics = eb_topic_compile_array(DatumGetArrayTypePCopy(v[EB_SUB_TOPICS - 1]));
 	if (!null[EB_SUB_FILTER - 1])
 		sub->filter = eb_filter_compile(DatumGetJsonPathPCopy(v[EB_SUB_FILTER - 1]));
 	sub->start_offset = DatumGetInt64(v[EB_SUB_START_OFFSET - 1]);

@@ -7,7 +7,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
 #include "eventbus.h"
 #include "topic.h"
@@ -350,4 +352,19 @@ eb_topic_specificity(const char *pattern)
 		specificity = specificity * 3 + digit;
 	}
 	return specificity;
+}
+
+EbTopics *
+eb_topic_compile_array(ArrayType *patterns)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	const char **strings;
+
+	deconstruct_array(patterns, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
+	strings = palloc(sizeof(char *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		strings[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
+	return eb_topic_compile(n, strings);
 }

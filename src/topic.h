@@ -5,6 +5,8 @@
 #ifndef EB_TOPIC_H
 #define EB_TOPIC_H
 
+#include "utils/array.h"
+
 typedef struct EbTopics EbTopics;
 
 /* True if s is a well-formed event type; a lone reason (static string) if not. */
@@ -19,6 +21,9 @@ extern void eb_topic_check_type(const char *s, int len);
  * an empty list.
  */
 extern EbTopics *eb_topic_compile(int n, const char *const *patterns);
+
+/* The same for a text[]. */
+extern EbTopics *eb_topic_compile_array(ArrayType *patterns);
 
 /* Any including pattern matches and no excluding one does. */
 extern bool eb_topic_match(const EbTopics *topics, const char *type, int len);
