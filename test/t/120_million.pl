@@ -2,6 +2,9 @@
 # nobody else waits, nothing is lost.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EbBound;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -92,7 +95,7 @@ while (!finished())
 	$trips++;
 }
 note sprintf 'emitted in %.1f s; emitter %d kB, %d round trips of others meanwhile, slowest %.3f s', $ended - $start, $emitter_top, $trips, $before;
-cmp_ok($before, '<', 1, 'while it emits, others are delivered within 1 s');
+within($before, 1, 'while it emits, others are delivered');
 
 $start = time;
 undef $ended;
@@ -113,7 +116,7 @@ note sprintf 'committed in %.1f s, routed %.1f s later; %d round trips of others
 note "above their bases: emitter $emitter_top kB, relay $relay_top kB";
 cmp_ok($emitter_top, '<=', $limit, 'the emitter stays within 64 MB above its base');
 cmp_ok($relay_top, '<=', $limit, 'so does the relay');
-cmp_ok($after, '<=', 1, 'others are delivered within 1 s of the flush');
+within($after, 1, 'others are delivered after the flush');
 is($node->safe_psql('postgres', $relay), $relay_pid, 'the relay is the same');
 
 # Nothing lost, nothing twice.

@@ -2,6 +2,9 @@
 # stops past its lease, a relay that stops.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EbBound;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -53,8 +56,7 @@ $consumer->send(q{SELECT count(*) FROM eb_fetch('straggler', wait => '20 s')});
 my $start = time;
 $late->must('COMMIT');
 is($consumer->receive, 1, 'the straggler is delivered');
-my $took = time - $start;
-cmp_ok($took, '<=', 1, sprintf('%.3f s after its commit', $took));
+within(time - $start, 1, 'soon after its commit');
 read_on();
 is(scalar(keys %seen), 20001, 'and seen by a reader that has passed all others');
 
