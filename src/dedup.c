@@ -44,8 +44,24 @@ typedef struct EbClaim
 	Datum		keys[2];		/* the id, and the scope in eventbus.once */
 } EbClaim;
 
+/* What to do about an id that is refused, by table. */
+static const struct
+{
+	const char *not_v7;
+	const char *too_old;
+}			hints[] = {
+	[EB_DEDUP_EMIT] = {
+		gettext_noop("Make the id as a UUIDv7 when the event happens, or leave event_id out."),
+		gettext_noop("Raise eventbus.dedup_window, or emit the event with a new id."),
+	},
+	[EB_DEDUP_ONCE] = {
+		gettext_noop("Pass the event_id that eb_fetch returned."),
+		gettext_noop("Raise eventbus.dedup_window to more than an event may wait."),
+	},
+};
+
 void
-eb_dedup_check(const pg_uuid_t *id)
+eb_dedup_check(EbDedupTable table, const pg_uuid_t *id)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz at;
@@ -54,15 +70,15 @@ eb_dedup_check(const pg_uuid_t *id)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event_id is not a version 7 UUID"),
-				 errhint("Make the id as a UUIDv7 when the event happens, or leave event_id out.")));
+				 errhint("%s", _(hints[table].not_v7))));
 	at = eb_uuid7_time(id);
 	if (at < now - (int64) eb_dedup_window * USECS_PER_SEC)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event_id is older than eventbus.dedup_window"),
-				 errdetail("Its timestamp is %s; whether it was emitted before is not known any more.",
+				 errdetail("Its timestamp is %s; whether it was seen before is not known any more.",
 						   timestamptz_to_str(at)),
-				 errhint("Raise eventbus.dedup_window, or emit the event with a new id.")));
+				 errhint("%s", _(hints[table].too_old))));
 	if (at > now + AHEAD_MINUTES * USECS_PER_MINUTE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -14,8 +14,8 @@ typedef enum EbDedupTable
 	EB_DEDUP_ONCE				/* eventbus.once */
 } EbDedupTable;
 
-/* ereports 22023 unless id is a v7 inside the window. */
-extern void eb_dedup_check(const pg_uuid_t *id);
+/* ereports 22023 unless id is a v7 inside the window; the table decides on the hint. */
+extern void eb_dedup_check(EbDedupTable table, const pg_uuid_t *id);
 
 /*
  * True if id is new, and from now on this transaction's; waits for another

@@ -51,7 +51,7 @@ in_log(const pg_uuid_t *id)
 static bool
 is_duplicate(const pg_uuid_t *id)
 {
-	eb_dedup_check(id);
+	eb_dedup_check(EB_DEDUP_EMIT, id);
 	return eb_outbox_has_generated(id) || !eb_dedup_claim(id) || in_log(id);
 }
 

@@ -14,19 +14,14 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "compat.h"
 #include "dedup.h"
-#include "guc.h"
 #include "shmem.h"
-#include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(eventbus_once);
 
 #define SCOPE_MAX		255		/* bytes */
-#define AHEAD_MINUTES	5
 
 static void
 check_scope(text *scope)
@@ -38,33 +33,6 @@ check_scope(text *scope)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope must have 1 to %d bytes, not %d", SCOPE_MAX, len),
 				 errhint("Name what is done once, for example 'send-mail'.")));
-}
-
-static void
-check_id(const pg_uuid_t *id)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz at;
-
-	if (!eb_uuid7_is_v7(id))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event_id is not a version 7 UUID"),
-				 errhint("Pass the event_id that eb_fetch returned.")));
-	at = eb_uuid7_time(id);
-	if (at < now - (int64) eb_dedup_window * USECS_PER_SEC)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event_id is older than eventbus.dedup_window"),
-				 errdetail("Its timestamp is %s; whether it was seen before is not known any more.",
-						   timestamptz_to_str(at)),
-				 errhint("Raise eventbus.dedup_window to more than an event may wait.")));
-	if (at > now + AHEAD_MINUTES * USECS_PER_MINUTE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event_id is more than %d minutes in the future", AHEAD_MINUTES),
-				 errdetail("Its timestamp is %s.", timestamptz_to_str(at)),
-				 errhint("Check the clock of the machine that made the id.")));
 }
 
 /* eb_once(scope, event_id): true for the first that asks, and commits */
@@ -85,7 +53,7 @@ eventbus_once(PG_FUNCTION_ARGS)
 				 errhint("Name what is done once, and the event that it is done for.")));
 	scope = PG_GETARG_TEXT_PP(0);
 	check_scope(scope);
-	check_id(PG_GETARG_UUID_P(1));
+	eb_dedup_check(EB_DEDUP_ONCE, PG_GETARG_UUID_P(1));
 	first = eb_dedup_claim_once(PG_GETARG_UUID_P(1), PointerGetDatum(scope));
 	if (first)
 		CommandCounterIncrement();

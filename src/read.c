@@ -9,11 +9,9 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -54,17 +52,10 @@ refuse_null(FunctionCallInfo fcinfo, int arg, const char *name)
 static EbTopics *
 compile_topics(ArrayType *array)
 {
-	Datum	   *datums;
-	bool	   *nulls;
 	int			n;
-	const char **patterns;
-	EbTopics   *topics;
+	const char **patterns = eb_topic_strings(array, &n);
+	EbTopics   *topics = eb_topic_compile(n, patterns);
 
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &datums, &nulls, &n);
-	patterns = palloc(Max(n, 1) * sizeof(char *));
-	for (int i = 0; i < n; i++)
-		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(datums[i]);
-	topics = eb_topic_compile(n, patterns);
 	eb_grant_check_topics(EB_PRIVILEGE_READ, n, patterns);
 	return topics;
 }

@@ -9,10 +9,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -88,19 +86,9 @@ get_range(FunctionCallInfo fcinfo, Replay *r, int64 safe)
 static EbTopics *
 get_topics(FunctionCallInfo fcinfo)
 {
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	const char **patterns;
-
 	if (PG_ARGISNULL(ARG_TOPICS))
 		return NULL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(ARG_TOPICS), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elems, &nulls, &n);
-	patterns = palloc(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
-	return eb_topic_compile(n, patterns);
+	return eb_topic_compile_array(PG_GETARG_ARRAYTYPE_P(ARG_TOPICS));
 }
 
 static bool

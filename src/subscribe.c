@@ -128,18 +128,11 @@ check_count(FunctionCallInfo fcinfo, int arg, const char *argument, int min, int
 static void
 check_topics(FunctionCallInfo fcinfo)
 {
-	ArrayType  *array;
-	Datum	   *elems;
-	bool	   *nulls;
 	int			n;
 	const char **patterns;
 
 	require_argument(fcinfo, ARG_TOPICS, "topics");
-	array = PG_GETARG_ARRAYTYPE_P(ARG_TOPICS);
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	patterns = palloc(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-		patterns[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
+	patterns = eb_topic_strings(PG_GETARG_ARRAYTYPE_P(ARG_TOPICS), &n);
 	(void) eb_topic_compile(n, patterns);
 	eb_grant_check_topics(EB_PRIVILEGE_SUBSCRIBE, n, patterns);
 }

@@ -354,17 +354,25 @@ eb_topic_specificity(const char *pattern)
 	return specificity;
 }
 
-EbTopics *
-eb_topic_compile_array(ArrayType *patterns)
+const char **
+eb_topic_strings(ArrayType *patterns, int *n)
 {
 	Datum	   *elems;
 	bool	   *nulls;
-	int			n;
 	const char **strings;
 
-	deconstruct_array(patterns, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	strings = palloc(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
+	deconstruct_array(patterns, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, n);
+	strings = palloc(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
 		strings[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
+	return strings;
+}
+
+EbTopics *
+eb_topic_compile_array(ArrayType *patterns)
+{
+	int			n;
+	const char **strings = eb_topic_strings(patterns, &n);
+
 	return eb_topic_compile(n, strings);
 }

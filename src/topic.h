@@ -22,7 +22,10 @@ extern void eb_topic_check_type(const char *s, int len);
  */
 extern EbTopics *eb_topic_compile(int n, const char *const *patterns);
 
-/* The same for a text[]. */
+/* The elements of a text[], palloc'd; NULL for a NULL. */
+extern const char **eb_topic_strings(ArrayType *patterns, int *n);
+
+/* eb_topic_compile for a text[]. */
 extern EbTopics *eb_topic_compile_array(ArrayType *patterns);
 
 /* Any including pattern matches and no excluding one does. */
