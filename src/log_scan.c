@@ -8,6 +8,9 @@
  * after the one before; nothing can lie between those.  Any other row, and the
  * end of the heap, sends it back to the index.  Where the emitters' rows are mixed
  * so that this does not pay, it stays with the index for longer and longer.
+ *
+ * A row that is wanted by its offset, the first of a range or one of a list, is
+ * guessed at before the index is asked (log_guess.c).
  */
 #include "postgres.h"
 
@@ -16,12 +19,14 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 
 #include "compat.h"
 #include "log.h"
+#include "log_guess.h"
 #include "log_segment.h"
 
 /* A run in heap order pays from this length on. */
@@ -42,6 +47,8 @@ struct EbLogScan
 	Relation	rel;			/* NULL if none is */
 	Relation	index;
 	IndexScanDesc desc;
+	bool		index_moved;	/* desc does not stand at "next" */
+	BlockNumber nblocks;		/* of rel; 0 = not known */
 	TableScanDesc heap;			/* in heap order; NULL = not yet begun */
 	TupleTableSlot *slot;
 
@@ -65,6 +72,15 @@ rescan_index(EbLogScan *scan)
 	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE,
 				Int64GetDatum(scan->last));
 	index_rescan(scan->desc, keys, 2, NULL, 0);
+	scan->index_moved = false;
+}
+
+/* Guesses go on from the row that was read last. */
+static void
+learn_place(EbLogScan *scan)
+{
+	if (scan->slot != NULL && !TTS_EMPTY(scan->slot))
+		eb_log_guess_learn(scan->rel, scan->slot);
 }
 
 static void
@@ -72,6 +88,7 @@ close_segment(EbLogScan *scan)
 {
 	if (scan->rel == NULL)
 		return;
+	learn_place(scan);
 	if (scan->slot != NULL)
 		ExecClearTuple(scan->slot);
 	if (scan->heap != NULL)
@@ -82,6 +99,7 @@ close_segment(EbLogScan *scan)
 	index_close(scan->index, NoLock);
 	table_close(scan->rel, NoLock);
 	scan->rel = NULL;
+	scan->nblocks = 0;
 }
 
 /* Opens the segment that holds scan->next or the nearest above; false: the end. */
@@ -98,7 +116,7 @@ open_segment(EbLogScan *scan)
 			continue;			/* dropped under us: look again */
 		scan->index = index_open(scan->segment.offset_index, AccessShareLock);
 		scan->desc = eb_index_beginscan(scan->rel, scan->index, scan->snapshot, 2);
-		rescan_index(scan);
+		scan->index_moved = true;
 		if (scan->slot == NULL)
 			scan->slot = MakeSingleTupleTableSlot(eb_log_tupdesc(),
 												  table_slot_callbacks(scan->rel));
@@ -131,10 +149,11 @@ set_range(EbLogScan *scan, int64 first, int64 last)
 	if (scan->rel == NULL || goes_on)
 		return;
 	scan->in_heap = false;
+	scan->index_moved = true;
 	if (first >= scan->segment.first && first < scan->segment.end)
 	{
+		learn_place(scan);
 		ExecClearTuple(scan->slot);
-		rescan_index(scan);
 	}
 	else
 		close_segment(scan);
@@ -186,33 +205,49 @@ leave_heap(EbLogScan *scan)
 	rescan_index(scan);
 }
 
-static int64
-slot_offset(TupleTableSlot *slot)
-{
-	bool		isnull;
-
-	return DatumGetInt64(slot_getattr(slot, EB_LOG_OFFSET, &isnull));
-}
-
 /* The next row of the open segment in heap order; false if that is not it. */
 static bool
 next_in_heap(EbLogScan *scan)
 {
 	if (!table_scan_getnextslot_tidrange(scan->heap, ForwardScanDirection, scan->slot) ||
-		slot_offset(scan->slot) != scan->next)
+		eb_log_slot_offset(scan->slot) != scan->next)
 		return false;
 	scan->next++;
 	scan->run++;
 	return true;
 }
 
-/* The next row of the open segment by the index; false if there is none. */
+/* The row of just scan->next, where it is guessed to lie. */
+static bool
+next_by_guess(EbLogScan *scan)
+{
+	if (scan->nblocks == 0)
+		scan->nblocks = RelationGetNumberOfBlocks(scan->rel);
+	return eb_log_guess_fetch(scan->rel, scan->nblocks, scan->next, scan->snapshot,
+							  scan->slot);
+}
+
 static bool
 next_by_index(EbLogScan *scan)
 {
-	if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
+	if (scan->index_moved)
+		rescan_index(scan);
+	return index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot);
+}
+
+/*
+ * The next row of the open segment by a guess or by the index; false if there is
+ * none.  Rows in other orders than the index's are not for SERIALIZABLE, which
+ * locks what it reads of the index.
+ */
+static bool
+next_at_random(EbLogScan *scan)
+{
+	if (scan->index_moved && !IsolationIsSerializable() && next_by_guess(scan))
+		;
+	else if (!next_by_index(scan))
 		return false;
-	scan->next = slot_offset(scan->slot) + 1;
+	scan->next = eb_log_slot_offset(scan->slot) + 1;
 	if (++scan->waited >= scan->patience && scan->last - scan->next >= HEAP_RUN_MIN &&
 		!IsolationIsSerializable())
 		enter_heap(scan);
@@ -234,7 +269,7 @@ next_of_range(EbLogScan *scan)
 				return scan->slot;
 			leave_heap(scan);
 		}
-		if (next_by_index(scan))
+		if (next_at_random(scan))
 			return scan->slot;
 		scan->next = scan->segment.end;
 		if (scan->next <= scan->last)
@@ -262,12 +297,12 @@ next_of_list(EbLogScan *scan)
 		}
 		if ((row = next_of_range(scan)) == NULL)
 			return NULL;
-		while (scan->noffsets > 0 && *scan->offsets < slot_offset(row))
+		while (scan->noffsets > 0 && *scan->offsets < eb_log_slot_offset(row))
 		{
 			scan->offsets++;
 			scan->noffsets--;
 		}
-		if (scan->noffsets > 0 && *scan->offsets == slot_offset(row))
+		if (scan->noffsets > 0 && *scan->offsets == eb_log_slot_offset(row))
 			return row;
 	}
 	return NULL;
