@@ -5,6 +5,7 @@
 #   make && make install [PG_CONFIG=...]   as every extension
 #   make demo, make demo-stop              see it work on a private server
 #   make test [SUITE=...] [TEST=...]       every test, on private servers
+#   make test-faults [SCENARIO=...]        the fault matrix: test/faults/README.md
 #   make bench                             eventbus beside a plain INSERT and PgQ
 #   make installcheck                      the regression and isolation suites
 EXTENSION = eventbus
@@ -43,6 +44,7 @@ build/eventbus--$(EXTVERSION).sql: $(sort $(wildcard sql/[0-9]*.sql))
 
 STAGE = exec env PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
 export SUITE TEST MEASURE ROUNDS SECONDS_EACH EVENTS FSYNC PERF BENCH_CONF KEEP
+export SCENARIO SEEDED BUDGET SOAK KILLS SLACK SEED PRODUCERS CONSUMERS LIST
 
 .PHONY: test installcheck demo demo-stop bench distclean
 
