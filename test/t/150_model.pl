@@ -81,7 +81,7 @@ sub route
 {
 	if ($relay)
 	{
-		my $deadline = time + 20;
+		my $deadline = time + 180;
 		my $lag;
 		do { $lag = do_sql('SELECT lag FROM eb_stat_bus') } while ($lag ne '0' && time < $deadline);
 		$model->problem("relay lags by $lag") if $lag ne '0';
@@ -321,7 +321,7 @@ sub run
 	diag join "\n", "step $i:", @{ $model->{problems} }[ 0 .. (@{ $model->{problems} } > 8 ? 7 : $#{ $model->{problems} }) ], 'after:', @trace unless $ok;
 
 	# All that is left can be had and settled.
-	my $deadline = time + 20;
+	my $deadline = time + 180;
 	my $left = 1;
 	while ($ok && $left && time < $deadline)
 	{
