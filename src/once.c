@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
 #include "dedup.h"
 #include "shmem.h"
 
