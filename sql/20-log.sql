@@ -15,16 +15,29 @@ CREATE TABLE eventbus.event (
 ) PARTITION BY RANGE ("offset");
 COMMENT ON TABLE eventbus.event IS 'the log: every committed event by offset, in segments of an offset range';
 
--- One row a pass of the relay; insert-only.  The last row, by position and then pass, is where the relay is.
+-- One row a pass of the relay; insert-only.  The last row, by position and then pass, is where the relay is.  Stores 0
+-- and 1 take turns and are truncated; a row a second is kept for as long as the log, for questions by time.
 CREATE TABLE eventbus.progress (
     position bigint      NOT NULL,
     pass     bigint      NOT NULL,
     at       timestamptz NOT NULL,
-    cursors  bigint[]
-);
+    cursors  bigint[],
+    store    smallint    NOT NULL
+) PARTITION BY LIST (store);
 COMMENT ON TABLE eventbus.progress IS 'how far the relay has come, and when: every event committed after "at" has a higher offset than position; cursors are (subscription, position) pairs of those that are behind';
-CREATE UNIQUE INDEX progress_position ON eventbus.progress (position, pass);
-CREATE INDEX progress_at ON eventbus.progress (at);
+DO $$
+DECLARE
+    store text;
+BEGIN
+    FOREACH store IN ARRAY ARRAY['0', '1', 'kept'] LOOP
+        EXECUTE format('CREATE TABLE eventbus.progress_%1$s PARTITION OF eventbus.progress FOR VALUES IN (%2$s)', store,
+            CASE store WHEN 'kept' THEN '2' ELSE store END);
+        EXECUTE format('CREATE UNIQUE INDEX progress_%1$s_position ON eventbus.progress_%1$s (position, pass)', store);
+        EXECUTE format('CREATE INDEX progress_%1$s_at ON eventbus.progress_%1$s (at)', store);
+        EXECUTE format('COMMENT ON TABLE eventbus.progress_%1$s IS %2$L', store, 'a store of eventbus.progress');
+    END LOOP;
+END
+$$;
 
 -- Ids that callers gave, each in the partition of its own timestamp.
 CREATE TABLE eventbus.dedup (

@@ -51,8 +51,19 @@ CREATE TABLE eventbus.delivery (
     replayed           boolean     NOT NULL,
     consumer           text,
     offsets            bytea,
-    history            jsonb
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+    history            jsonb,
+    store              smallint    NOT NULL
+) PARTITION BY LIST (store);
 COMMENT ON TABLE eventbus.delivery IS 'the queue: one row a delivery, that is a batch of events of one subscription and lane';
-CREATE UNIQUE INDEX delivery_seq ON eventbus.delivery (seq);
-CREATE INDEX delivery_lane ON eventbus.delivery (subscription_id, lane, position);
+-- Its stores take turns: one takes what is new, the others are emptied and truncated (src/queue_rotate.c).
+DO $$
+BEGIN
+    FOR store IN 0 .. 2 LOOP
+        EXECUTE format('CREATE TABLE eventbus.delivery_%1$s PARTITION OF eventbus.delivery FOR VALUES IN (%1$s) '
+            'WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000)', store);
+        EXECUTE format('CREATE UNIQUE INDEX delivery_%1$s_seq ON eventbus.delivery_%1$s (seq)', store);
+        EXECUTE format('CREATE INDEX delivery_%1$s_lane ON eventbus.delivery_%1$s (subscription_id, lane, position)', store);
+        EXECUTE format('COMMENT ON TABLE eventbus.delivery_%1$s IS %2$L', store, 'a store of the queue: see eventbus.delivery');
+    END LOOP;
+END
+$$;

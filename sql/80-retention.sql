@@ -106,10 +106,11 @@ CREATE FUNCTION eventbus.prune_progress(log_start bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
     WITH gone AS (
-        DELETE FROM eventbus.progress p WHERE p.ctid = ANY (ARRAY(
-            SELECT q.ctid FROM eventbus.progress q
+        DELETE FROM eventbus.progress p USING (
+            SELECT q.position, q.pass, q.store FROM eventbus.progress q
             WHERE q.position < LEAST(log_start - 1, (SELECT max(m.position) FROM eventbus.progress m))
-            ORDER BY q.position LIMIT 5000))
+            ORDER BY q.position LIMIT 5000) old
+        WHERE p.position = old.position AND p.pass = old.pass AND p.store = old.store
         RETURNING 1)
     SELECT count(*) FROM gone
 $$;

@@ -187,7 +187,9 @@ look(Await *await)
 	if (await->event != NULL)
 		foreach(lc, subs)
 			eb_queue_probe_begin(lfirst(lc), &place_of(await, lfirst(lc))->probe);
-	now.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	now.queue = eb_queue_open(AccessShareLock);
+	now.snapshot = await->event == NULL ? RegisterSnapshot(GetLatestSnapshot()) :
+		eb_queue_snapshot(now.queue);
 	if (eb_dead_letter_exists(&await->id, await->name, now.snapshot))
 		outcome = OUTCOME_DEAD;
 	else if (await->event == NULL)
@@ -197,15 +199,15 @@ look(Await *await)
 		eb_progress_read(&now.progress, now.snapshot);
 		now.progress.position = Max(now.progress.position, routed);
 		now.seeks = eb_progress_seeks(now.snapshot);
-		now.queue = eb_queue_open(AccessShareLock);
 		if (now.progress.position >= await->offset)
 			outcome = OUTCOME_ACKED;
 		foreach(lc, subs)
 			if (outcome == OUTCOME_ACKED)
 				outcome = look_at(await, &now, lfirst(lc));
-		eb_queue_close(now.queue);
 	}
 	UnregisterSnapshot(now.snapshot);
+	eb_queue_release(now.queue);	/* who waits must not keep it from being truncated */
+	eb_queue_close(now.queue);
 	return outcome;
 }
 

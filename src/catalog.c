@@ -62,6 +62,25 @@ read_extension(EbCatalog *c)
 	return OidIsValid(c->extension);
 }
 
+static void
+read_store(const EbCatalog *c, EbStoreOids *store, const char *table,
+		   const char *index0, const char *index1)
+{
+	store->table = get_relname_relid(table, c->schema);
+	store->index[0] = get_relname_relid(psprintf("%s_%s", table, index0), c->schema);
+	store->index[1] = get_relname_relid(psprintf("%s_%s", table, index1), c->schema);
+}
+
+static void
+read_stores(EbCatalog *c)
+{
+	for (int i = 0; i < EB_STORES; i++)
+		read_store(c, &c->queue[i], psprintf("delivery_%d", i), "seq", "lane");
+	for (int i = 0; i < EB_PROGRESS_KEPT; i++)
+		read_store(c, &c->progress[i], psprintf("progress_%d", i), "position", "at");
+	read_store(c, &c->progress[EB_PROGRESS_KEPT], "progress_kept", "position", "at");
+}
+
 /* The cache, or NULL if the extension is not installed in this database. */
 const EbCatalog *
 eb_catalog_if_installed(void)
@@ -82,16 +101,12 @@ eb_catalog_if_installed(void)
 		return NULL;
 
 	c.event = get_relname_relid("event", c.schema);
-	c.progress = get_relname_relid("progress", c.schema);
-	c.progress_position = get_relname_relid("progress_position", c.schema);
-	c.progress_at = get_relname_relid("progress_at", c.schema);
 	c.dedup = get_relname_relid("dedup", c.schema);
 	c.once = get_relname_relid("once", c.schema);
 	c.subscription = get_relname_relid("subscription", c.schema);
 	c.seek = get_relname_relid("seek", c.schema);
 	c.delivery = get_relname_relid("delivery", c.schema);
-	c.delivery_seq = get_relname_relid("delivery_seq", c.schema);
-	c.delivery_lane = get_relname_relid("delivery_lane", c.schema);
+	read_stores(&c);
 	c.delivery_number = get_relname_relid("delivery_number", c.schema);
 	c.privilege = get_relname_relid("privilege", c.schema);
 	if (!OidIsValid(c.event) || !OidIsValid(c.privilege))

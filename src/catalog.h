@@ -7,6 +7,15 @@
 
 #include "utils/relcache.h"
 
+#include "eventbus.h"
+
+/* A table of several that take turns, see store.h. */
+typedef struct EbStoreOids
+{
+	Oid			table;
+	Oid			index[2];
+} EbStoreOids;
+
 typedef struct EbCatalog
 {
 	Oid			extension;
@@ -14,16 +23,13 @@ typedef struct EbCatalog
 	Oid			api_schema;		/* where eb_emit and its kin live */
 	Oid			schema;			/* eventbus */
 	Oid			event;
-	Oid			progress;
-	Oid			progress_position;	/* index */
-	Oid			progress_at;	/* index */
+	EbStoreOids progress[EB_STORES];	/* indexes: position, at */
 	Oid			dedup;
 	Oid			once;
 	Oid			subscription;
 	Oid			seek;
-	Oid			delivery;
-	Oid			delivery_seq;	/* index */
-	Oid			delivery_lane;	/* index */
+	Oid			delivery;		/* partitioned, into: */
+	EbStoreOids queue[EB_STORES];	/* indexes: seq, lane */
 	Oid			delivery_number;	/* sequence */
 	Oid			privilege;
 } EbCatalog;

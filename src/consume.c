@@ -92,6 +92,8 @@ claim_or_wait(EbQueue *queue, EbClaim *claim, const char *name, int64 wait_us)
 			break;
 		if (eb_wait_begin(sub->shared))
 			continue;			/* look once more, now as a waiter */
+		if (claim->buried == 0)
+			eb_queue_release(queue);
 		wait_for_more(sub, deadline);
 		AcceptInvalidationMessages();
 	}
@@ -228,9 +230,7 @@ eventbus_extend(PG_FUNCTION_ARGS)
 	eb_settle_open(&settle, receipt);
 	if (lease == 0)
 		lease = settle.sub->lease;
-	settle.delivery.lease_until = GetCurrentTimestamp() + lease;
-	if (eb_queue_update(settle.queue, &settle.delivery, true) != TM_Ok)
-		eb_settle_stale(receipt);
+	eb_settle_extend(&settle, GetCurrentTimestamp() + lease);
 	eb_lane_due(settle.sub->shared, settle.sub->id, settle.delivery.lease_until);
 	eb_settle_close(&settle);
 	CommandCounterIncrement();

@@ -23,6 +23,10 @@
 #define EB_CHANNEL_PREFIX	"eventbus_"
 #define EB_SUBSCRIPTION_NAME_MAX	(NAMEDATALEN - (int) sizeof(EB_CHANNEL_PREFIX))
 
+/* Tables that the queue is stored in, by turns; the last of progress is not in turn. */
+#define EB_STORES			3
+#define EB_PROGRESS_KEPT	(EB_STORES - 1)
+
 #define EB_NO_OFFSET		INT64CONST(0)	/* offsets begin at 1 */
 
 #endif							/* EVENTBUS_H */

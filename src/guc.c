@@ -30,6 +30,8 @@ bool		eb_relay_enabled;
 int			eb_relay_pace;
 int			eb_relay_pass_events;
 bool		eb_relay_notify;
+int			eb_queue_rotate_size;
+int			eb_queue_truncate_delay;
 int			eb_max_databases;
 int			eb_max_subscriptions;
 int			eb_ephemeral_replay;
@@ -147,6 +149,22 @@ define_relay(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+/* Where the queue is stored. */
+static void
+define_queue(void)
+{
+	DefineCustomIntVariable("eventbus.queue_rotate_size",
+							"Size of a store of the queue, with its indexes, above which an empty one takes its place.",
+							"What dead rows take is given back by truncating, whoever holds back vacuum.  0 never changes stores.",
+							&eb_queue_rotate_size, 16 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("eventbus.queue_truncate_delay",
+							"How long a store of the queue that is empty is kept for older snapshots.",
+							"A transaction that has not read the queue by then, pg_dump for one, finds that store empty.",
+							&eb_queue_truncate_delay, 30 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
 /* How long the log is kept. */
 static void
 define_retention(void)
@@ -192,6 +210,7 @@ eb_guc_init(void)
 	define_emit();
 	define_consume();
 	define_relay();
+	define_queue();
 	define_retention();
 	if (process_shared_preload_libraries_in_progress)
 		define_sizes();

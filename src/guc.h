@@ -38,6 +38,8 @@ extern bool eb_relay_enabled;
 extern int	eb_relay_pace;		/* ms */
 extern int	eb_relay_pass_events;
 extern bool eb_relay_notify;
+extern int	eb_queue_rotate_size;	/* kB */
+extern int	eb_queue_truncate_delay;	/* ms */
 extern int	eb_max_databases;
 extern int	eb_max_subscriptions;
 extern int	eb_ephemeral_replay;

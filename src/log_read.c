@@ -15,6 +15,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -29,6 +30,7 @@
 #include "eventbus.h"
 #include "log.h"
 #include "log_segment.h"
+#include "progress.h"
 #include "shmem.h"
 #include "uuid7.h"
 
@@ -189,11 +191,16 @@ eb_log_first_offset(void)
 static int64
 last_position(void)
 {
-	Relation	rel = table_open(eb_catalog()->progress, AccessShareLock);
-	int64		position = extreme_key(rel, eb_catalog()->progress_position,
-									   BackwardScanDirection);
+	int64		position = EB_NO_OFFSET;
 
-	table_close(rel, NoLock);
+	for (int i = 0; i < EB_STORES; i++)
+	{
+		const EbStoreOids *store = &eb_catalog()->progress[i];
+		Relation	rel = table_open(store->table, AccessShareLock);
+
+		position = Max(position, extreme_key(rel, store->index[0], BackwardScanDirection));
+		table_close(rel, NoLock);
+	}
 	return position;
 }
 
@@ -216,27 +223,6 @@ eb_log_sequencer(void)
 	return db;
 }
 
-/* The newest visible progress row's position; on a standby the safe offset. */
-static int64
-visible_position(Snapshot snapshot)
-{
-	Relation	rel = table_open(eb_catalog()->progress, AccessShareLock);
-	Relation	index = index_open(eb_catalog()->progress_position, AccessShareLock);
-	IndexScanDesc desc = eb_index_beginscan(rel, index, snapshot, 0);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	int64		position = EB_NO_OFFSET;
-	bool		isnull;
-
-	index_rescan(desc, NULL, 0, NULL, 0);
-	if (index_getnext_slot(desc, BackwardScanDirection, slot))
-		position = DatumGetInt64(slot_getattr(slot, 1, &isnull));
-	ExecDropSingleTupleTableSlot(slot);
-	index_endscan(desc);
-	index_close(index, NoLock);
-	table_close(rel, NoLock);
-	return position;
-}
-
 /*
  * The order that decision 1 asks of every reader: safe offset first, snapshot
  * second.  A standby has no sequencer; there the relay's position serves, whose
@@ -252,7 +238,12 @@ eb_log_safe_snapshot(Snapshot *snapshot)
 		safe = eb_sequencer_safe(eb_log_sequencer());
 	*snapshot = RegisterSnapshot(GetLatestSnapshot());
 	if (standby)
-		safe = visible_position(*snapshot);
+	{
+		EbProgress	last;
+
+		eb_progress_read(&last, *snapshot);
+		safe = last.position;
+	}
 	return safe;
 }
 
@@ -281,15 +272,15 @@ eb_log_make_durable(int64 offset)
 	XLogFlush(wal_end());
 }
 
-int64
-eb_log_offset_at(TimestampTz at)
+/* The last row of a store of progress from before that time; 0 if there is none. */
+static TimestampTz
+progress_at(const EbStoreOids *store, TimestampTz at, Snapshot snapshot, int64 *position)
 {
-	Relation	rel = table_open(eb_catalog()->progress, AccessShareLock);
-	Relation	index = index_open(eb_catalog()->progress_at, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Relation	rel = table_open(store->table, NoLock);
+	Relation	index = index_open(store->index[1], AccessShareLock);
 	IndexScanDesc desc = eb_index_beginscan(rel, index, snapshot, 1);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	int64		offset;
+	TimestampTz found = 0;
 	ScanKeyData key;
 	bool		isnull;
 
@@ -297,15 +288,43 @@ eb_log_offset_at(TimestampTz at)
 				TimestampTzGetDatum(at));
 	index_rescan(desc, &key, 1, NULL, 0);
 	if (index_getnext_slot(desc, BackwardScanDirection, slot))
-		offset = DatumGetInt64(slot_getattr(slot, 1, &isnull)) + 1;
-	else
-		offset = Max(eb_log_first_offset(), EB_NO_OFFSET + 1);
+	{
+		*position = DatumGetInt64(slot_getattr(slot, EB_PROGRESS_POSITION, &isnull));
+		found = DatumGetTimestampTz(slot_getattr(slot, EB_PROGRESS_AT, &isnull));
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	index_endscan(desc);
-	UnregisterSnapshot(snapshot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
-	return offset;
+	return found;
+}
+
+int64
+eb_log_offset_at(TimestampTz at)
+{
+	const EbCatalog *c = eb_catalog();
+	Snapshot	snapshot;
+	TimestampTz latest = 0;
+	int64		latest_position = EB_NO_OFFSET;
+
+	for (int i = 0; i < EB_STORES; i++) /* before the snapshot: see store.c */
+		LockRelationOid(c->progress[i].table, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int i = 0; i < EB_STORES; i++)
+	{
+		int64		position = EB_NO_OFFSET;
+		TimestampTz found = progress_at(&c->progress[i], at, snapshot, &position);
+
+		if (found > latest || (found == latest && found != 0 && position > latest_position))
+		{
+			latest = found;
+			latest_position = position;
+		}
+	}
+	UnregisterSnapshot(snapshot);
+	if (latest == 0)
+		return Max(eb_log_first_offset(), EB_NO_OFFSET + 1);
+	return latest_position + 1;
 }
 
 void

@@ -3,7 +3,9 @@
  *	  eventbus.progress and eventbus.seek: how far the relay has come.
  *
  * Progress is insert-only and its last row counts, so that nothing has to be
- * found again through dead versions.  Positions never fall, and the pass number
+ * found again through dead versions.  Two stores take turns with it, so that they
+ * can be truncated; of each second a row is copied to a third, which tells where the
+ * log was at a time and is pruned with it.  Positions never fall, and the pass number
  * tells the later of two rows with one position.  The row is written in the transaction of
  * the deliveries it stands for.  Its time is taken after the safe offset was
  * read: whatever commits later has a higher offset than its position.
@@ -17,6 +19,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -24,16 +27,12 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "guc.h"
 #include "progress.h"
+#include "store.h"
 
-enum
-{
-	PROGRESS_POSITION = 1,
-	PROGRESS_PASS,
-	PROGRESS_AT,
-	PROGRESS_CURSORS,
-	PROGRESS_NATTS = PROGRESS_CURSORS
-};
+/* A row is kept of as much time, for eb_offset_at and retention. */
+#define KEEP_EVERY_US	USECS_PER_SEC
 
 enum
 {
@@ -62,26 +61,43 @@ decode_cursors(Datum value)
 	return cursors;
 }
 
-/* Reads the last row, or position 0 if there is none. */
-void
-eb_progress_read(EbProgress *progress, Snapshot snapshot)
+/* Takes over a store's last row if that is later than *progress; its store. */
+static void
+read_store(int store, Snapshot snapshot, EbProgress *progress)
 {
-	const EbCatalog *c = eb_catalog();
-	Relation	rel = table_open(c->progress, AccessShareLock);
-	Relation	index = index_open(c->progress_position, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc scan = eb_index_beginscan(rel, index, snapshot, 0);
+	const EbStoreOids *oids = &eb_catalog()->progress[store];
+	Relation	rel = table_open(oids->table, AccessShareLock);
+	Relation	index;
+	TupleTableSlot *slot;
+	IndexScanDesc scan;
 
-	memset(progress, 0, sizeof(EbProgress));
+	if (RelationGetNumberOfBlocks(rel) == 0)
+	{
+		table_close(rel, NoLock);
+		return;
+	}
+	index = index_open(oids->index[0], AccessShareLock);
+	slot = table_slot_create(rel, NULL);
+	scan = eb_index_beginscan(rel, index, snapshot, 0);
 	index_rescan(scan, NULL, 0, NULL, 0);
 	if (index_getnext_slot(scan, BackwardScanDirection, slot))
 	{
+		int64		position;
+		int64		pass;
+
 		slot_getallattrs(slot);
-		progress->pass = DatumGetInt64(slot->tts_values[PROGRESS_PASS - 1]);
-		progress->position = DatumGetInt64(slot->tts_values[PROGRESS_POSITION - 1]);
-		progress->at = DatumGetTimestampTz(slot->tts_values[PROGRESS_AT - 1]);
-		if (!slot->tts_isnull[PROGRESS_CURSORS - 1])
-			progress->cursors = decode_cursors(slot->tts_values[PROGRESS_CURSORS - 1]);
+		position = DatumGetInt64(slot->tts_values[EB_PROGRESS_POSITION - 1]);
+		pass = DatumGetInt64(slot->tts_values[EB_PROGRESS_PASS - 1]);
+		if (progress->at == 0 || position > progress->position ||
+			(position == progress->position && pass > progress->pass))
+		{
+			progress->store = store;
+			progress->position = position;
+			progress->pass = pass;
+			progress->at = DatumGetTimestampTz(slot->tts_values[EB_PROGRESS_AT - 1]);
+			progress->cursors = slot->tts_isnull[EB_PROGRESS_CURSORS - 1] ? NIL :
+				decode_cursors(slot->tts_values[EB_PROGRESS_CURSORS - 1]);
+		}
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -89,18 +105,42 @@ eb_progress_read(EbProgress *progress, Snapshot snapshot)
 	table_close(rel, NoLock);
 }
 
-/* Appends a row. */
+/*
+ * Reads the last row, or position 0 if there is none.  It is in one of the stores
+ * that take turns; a row that was kept is a copy.
+ */
+void
+eb_progress_read(EbProgress *progress, Snapshot snapshot)
+{
+	memset(progress, 0, sizeof(EbProgress));
+	for (int store = 0; store < EB_PROGRESS_KEPT; store++)
+		read_store(store, snapshot, progress);
+	if (progress->at == 0)
+		read_store(EB_PROGRESS_KEPT, snapshot, progress);
+}
+
+static void
+insert(int store, Datum *values, bool *nulls)
+{
+	Relation	rel = table_open(eb_catalog()->progress[store].table, RowExclusiveLock);
+
+	values[EB_PROGRESS_STORE - 1] = Int16GetDatum(store);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+}
+
+/* Appends a row, and once a second a copy that is kept.  Passes are locked. */
 void
 eb_progress_write(const EbProgress *progress)
 {
-	Relation	rel = table_open(eb_catalog()->progress, RowExclusiveLock);
-	Datum		values[PROGRESS_NATTS];
-	bool		nulls[PROGRESS_NATTS] = {0};
+	static TimestampTz kept_at = 0;
+	Datum		values[EB_PROGRESS_NATTS];
+	bool		nulls[EB_PROGRESS_NATTS] = {0};
 
-	values[PROGRESS_PASS - 1] = Int64GetDatum(progress->pass);
-	values[PROGRESS_POSITION - 1] = Int64GetDatum(progress->position);
-	values[PROGRESS_AT - 1] = TimestampTzGetDatum(progress->at);
-	nulls[PROGRESS_CURSORS - 1] = (progress->cursors == NIL);
+	values[EB_PROGRESS_PASS - 1] = Int64GetDatum(progress->pass);
+	values[EB_PROGRESS_POSITION - 1] = Int64GetDatum(progress->position);
+	values[EB_PROGRESS_AT - 1] = TimestampTzGetDatum(progress->at);
+	nulls[EB_PROGRESS_CURSORS - 1] = (progress->cursors == NIL);
 	if (progress->cursors != NIL)
 	{
 		int			n = list_length(progress->cursors);
@@ -115,12 +155,55 @@ eb_progress_write(const EbProgress *progress)
 			elems[i] = Int64GetDatum(cursor->subscription_id);
 			elems[i + 1] = Int64GetDatum(cursor->position);
 		}
-		values[PROGRESS_CURSORS - 1] =
+		values[EB_PROGRESS_CURSORS - 1] =
 			PointerGetDatum(construct_array(elems, 2 * n, INT8OID, sizeof(int64),
 											FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	}
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	table_close(rel, NoLock);
+	insert(eb_ring_current(eb_ring_state(&eb_shmem_db()->progress)), values, nulls);
+	if (progress->at - kept_at >= KEEP_EVERY_US || progress->at < kept_at)
+	{
+		insert(EB_PROGRESS_KEPT, values, nulls);
+		kept_at = progress->at;
+	}
+}
+
+/* A store that the last row is not in need not be looked into. */
+static bool
+always_unused(Relation rel)
+{
+	return true;
+}
+
+/*
+ * Lets the other store take over when the current one is large, and truncates that
+ * which is not current.  Passes are locked.
+ */
+void
+eb_progress_rotate(EbDb *db)
+{
+	EbRing	   *ring = &db->progress;
+	const EbStoreOids *oids = eb_catalog()->progress;
+	int			current = eb_ring_current(eb_ring_state(ring));
+	int			other = 1 - current;
+	EbProgress	last;
+
+	if (eb_queue_rotate_size == 0 || eb_store_mine(oids[0].table) || eb_store_mine(oids[1].table))
+		return;
+	if (eb_store_blocks(oids[other].table) == 0)
+	{
+		if (eb_store_size(oids[current].table) >= eb_queue_rotate_size * INT64CONST(1024))
+			eb_ring_switch(ring, other);
+		return;
+	}
+	if (!eb_ring_empty(eb_ring_state(ring), other))
+	{
+		eb_progress_read(&last, GetActiveSnapshot());
+		if (last.at == 0 || last.store != current)
+			return;				/* nothing was written since the switch */
+		eb_ring_note_empty(ring, other);
+	}
+	if (eb_store_may_truncate(ring, other, oids[other].table))
+		(void) eb_store_truncate(oids[other].table, always_unused);
 }
 
 static EbCursor *

@@ -9,6 +9,19 @@
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
+#include "shmem.h"
+
+/* Columns of eventbus.progress. */
+enum
+{
+	EB_PROGRESS_POSITION = 1,
+	EB_PROGRESS_PASS,
+	EB_PROGRESS_AT,
+	EB_PROGRESS_CURSORS,
+	EB_PROGRESS_STORE,
+	EB_PROGRESS_NATTS = EB_PROGRESS_STORE
+};
+
 /* A subscription that does not go with the others. */
 typedef struct EbCursor
 {
@@ -23,10 +36,12 @@ typedef struct EbProgress
 	int64		position;
 	TimestampTz at;				/* 0 = no row yet */
 	List	   *cursors;		/* of EbCursor */
+	int			store;			/* where the row is, if it was read */
 } EbProgress;
 
 extern void eb_progress_read(EbProgress *progress, Snapshot snapshot);
 extern void eb_progress_write(const EbProgress *progress);
+extern void eb_progress_rotate(EbDb *db);
 extern List *eb_progress_seeks(Snapshot snapshot);
 
 /*

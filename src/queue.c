@@ -10,9 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "commands/sequence.h"
 #include "common/pg_prng.h"
 #include "executor/executor.h"
@@ -26,33 +24,7 @@
 #include "compat.h"
 #include "log.h"
 #include "queue.h"
-
-/* Opens the queue in the current memory context. */
-EbQueue *
-eb_queue_open(LOCKMODE lockmode)
-{
-	const EbCatalog *c = eb_catalog();
-	EbQueue    *queue = palloc(sizeof(EbQueue));
-
-	queue->rel = table_open(c->delivery, lockmode);
-	queue->index_seq = index_open(c->delivery_seq, lockmode);
-	queue->index_lane = index_open(c->delivery_lane, lockmode);
-	queue->info_seq = BuildIndexInfo(queue->index_seq);
-	queue->info_lane = BuildIndexInfo(queue->index_lane);
-	queue->slot = MakeSingleTupleTableSlot(RelationGetDescr(queue->rel), &TTSOpsHeapTuple);
-	return queue;
-}
-
-/* Closes it; the locks stay until the transaction's end. */
-void
-eb_queue_close(EbQueue *queue)
-{
-	ExecDropSingleTupleTableSlot(queue->slot);
-	index_close(queue->index_lane, NoLock);
-	index_close(queue->index_seq, NoLock);
-	table_close(queue->rel, NoLock);
-	pfree(queue);
-}
+#include "store.h"
 
 /* Offsets as varint distances, the first from first_offset. */
 static bytea *
@@ -140,10 +112,11 @@ eb_queue_decode(TupleTableSlot *slot, EbDelivery *d)
 		decode_offsets(DatumGetByteaPP(v[EB_QUEUE_OFFSETS - 1]), d->first_offset, d->events);
 	d->history = slot->tts_isnull[EB_QUEUE_HISTORY - 1] ? NULL :
 		DatumGetJsonbPCopy(v[EB_QUEUE_HISTORY - 1]);
+	d->store = DatumGetInt16(v[EB_QUEUE_STORE - 1]);
 }
 
 static HeapTuple
-encode(EbQueue *queue, const EbDelivery *d)
+encode(EbStore *store, const EbDelivery *d)
 {
 	Datum		v[EB_QUEUE_NATTS];
 	bool		nulls[EB_QUEUE_NATTS] = {0};
@@ -171,105 +144,155 @@ encode(EbQueue *queue, const EbDelivery *d)
 	nulls[EB_QUEUE_OFFSETS - 1] = (d->offsets == NULL);
 	v[EB_QUEUE_HISTORY - 1] = d->history ? JsonbPGetDatum(d->history) : (Datum) 0;
 	nulls[EB_QUEUE_HISTORY - 1] = (d->history == NULL);
-	return heap_form_tuple(RelationGetDescr(queue->rel), v, nulls);
+	v[EB_QUEUE_STORE - 1] = Int16GetDatum(d->store);
+	return heap_form_tuple(RelationGetDescr(store->rel), v, nulls);
 }
 
 static void
-insert_index_entries(EbQueue *queue, TupleTableSlot *slot, const EbDelivery *d)
+insert_index_entries(EbStore *store, const EbDelivery *d)
 {
 	Datum		values[3];
 	bool		nulls[3] = {0};
+	ItemPointer tid = &store->slot->tts_tid;
 
 	values[0] = Int64GetDatum(d->seq);
-	index_insert(queue->index_seq, values, nulls, &slot->tts_tid, queue->rel,
-				 UNIQUE_CHECK_YES, false, queue->info_seq);
+	index_insert(store->index_seq, values, nulls, tid, store->rel,
+				 UNIQUE_CHECK_YES, false, store->info_seq);
 	values[0] = Int32GetDatum(d->subscription_id);
 	values[1] = Int16GetDatum(d->lane);
 	values[2] = Int64GetDatum(d->position);
-	index_insert(queue->index_lane, values, nulls, &slot->tts_tid, queue->rel,
-				 UNIQUE_CHECK_NO, false, queue->info_lane);
+	index_insert(store->index_lane, values, nulls, tid, store->rel,
+				 UNIQUE_CHECK_NO, false, store->info_lane);
+}
+
+/* Inserts d as it is into the current store. */
+static void
+put(EbQueue *queue, EbDelivery *d)
+{
+	EbStore    *store = eb_queue_target(queue);
+	HeapTuple	tuple;
+
+	d->store = queue->target;
+	tuple = encode(store, d);
+	ExecStoreHeapTuple(tuple, store->slot, false);
+	table_tuple_insert(store->rel, store->slot, GetCurrentCommandId(true), 0, NULL);
+	d->tid = store->slot->tts_tid;
+	insert_index_entries(store, d);
+	ExecClearTuple(store->slot);
+	heap_freetuple(tuple);
 }
 
 /*
  * Inserts a new delivery under a fresh number, which is stored in *d with the
- * row's tid.  The token starts at random, so that a receipt of a number that a
+ * row's place.  The token starts at random, so that a receipt of a number that a
  * crash gave back (synchronous_commit = off) is not mistaken for a live one.
  * The caller lowers the lane's hint afterwards.
  */
 void
 eb_queue_insert(EbQueue *queue, EbDelivery *d)
 {
-	HeapTuple	tuple;
-
 	d->seq = nextval_internal(eb_catalog()->delivery_number, false);
 	if (d->lease_until == 0)
 		d->token = (uint16) pg_prng_uint32(&pg_global_prng_state);
-	tuple = encode(queue, d);
-	ExecStoreHeapTuple(tuple, queue->slot, false);
-	table_tuple_insert(queue->rel, queue->slot, GetCurrentCommandId(true), 0, NULL);
-	d->tid = queue->slot->tts_tid;
-	insert_index_entries(queue, queue->slot, d);
-	ExecClearTuple(queue->slot);
-	heap_freetuple(tuple);
+	put(queue, d);
+}
+
+/* Inserts a delivery that was deleted from another store; its receipt stays good. */
+void
+eb_queue_move(EbQueue *queue, EbDelivery *d)
+{
+	put(queue, d);
 }
 
 /*
- * Replaces the row at d->tid, and stores the new tid.  TM_Ok, or who came first;
+ * Replaces the row at d's place, and stores the new one.  TM_Ok, or who came first;
  * without wait also TM_BeingModified.
  */
 TM_Result
 eb_queue_update(EbQueue *queue, EbDelivery *d, bool wait)
 {
-	HeapTuple	tuple = encode(queue, d);
+	EbStore    *store = eb_queue_store(queue, d->store);
+	HeapTuple	tuple = encode(store, d);
 	TM_FailureData failure;
 	LockTupleMode lockmode;
 	EbUpdateIndexes update_indexes;
 	TM_Result	result;
 
-	ExecStoreHeapTuple(tuple, queue->slot, false);
-	result = table_tuple_update(queue->rel, &d->tid, queue->slot,
+	ExecStoreHeapTuple(tuple, store->slot, false);
+	result = table_tuple_update(store->rel, &d->tid, store->slot,
 								GetCurrentCommandId(true), InvalidSnapshot, InvalidSnapshot,
 								wait, &failure, &lockmode, &update_indexes);
 	if (result == TM_Ok)
 	{
-		d->tid = queue->slot->tts_tid;
+		d->tid = store->slot->tts_tid;
 		if (eb_indexes_need_update(update_indexes))
-			insert_index_entries(queue, queue->slot, d);
+			insert_index_entries(store, d);
 	}
-	ExecClearTuple(queue->slot);
+	ExecClearTuple(store->slot);
 	heap_freetuple(tuple);
 	return result;
 }
 
-/* Deletes the row at d->tid; the result is as for eb_queue_update. */
+/* Deletes the row at d's place; the result is as for eb_queue_update. */
 TM_Result
 eb_queue_delete(EbQueue *queue, EbDelivery *d, bool wait)
 {
+	EbStore    *store = eb_queue_store(queue, d->store);
 	TM_FailureData failure;
 
-	return table_tuple_delete(queue->rel, &d->tid, GetCurrentCommandId(true),
+	return table_tuple_delete(store->rel, &d->tid, GetCurrentCommandId(true),
 							  InvalidSnapshot, InvalidSnapshot, wait, &failure, false);
 }
 
-/* Finds a delivery by its number as it is committed now, or changed by us. */
-bool
-eb_queue_find(EbQueue *queue, int64 seq, EbDelivery *d)
+static bool
+find_in_store(EbStore *store, int64 seq, Snapshot snapshot, EbDelivery *d)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(queue->rel, NULL);
+	TupleTableSlot *slot = table_slot_create(store->rel, NULL);
 	IndexScanDesc scan;
 	ScanKeyData key;
 	bool		found;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(seq));
-	scan = eb_index_beginscan(queue->rel, queue->index_seq, snapshot, 1);
+	scan = eb_index_beginscan(store->rel, store->index_seq, snapshot, 1);
 	index_rescan(scan, &key, 1, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	if (found)
 		eb_queue_decode(slot, d);
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
+ * Finds a delivery by its number as it is committed now, or changed by us.  In one
+ * snapshot a row that is being moved is in one store.  A store that was not open
+ * when the snapshot was taken may be truncated before we get there, but not
+ * without a change of the ring's state.
+ */
+bool
+eb_queue_find(EbQueue *queue, int64 seq, EbDelivery *d)
+{
+	uint32		state;
+	bool		found = false;
+
+	do
+	{
+		Snapshot	snapshot;
+		int			current;
+
+		state = eb_ring_state(queue->ring);
+		current = eb_ring_current(state);
+		(void) eb_queue_store(queue, current);
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		for (int i = 0; i < EB_STORES && !found; i++)
+		{
+			int			k = (current + i) % EB_STORES;
+
+			if (!eb_ring_empty(state, k))
+				found = find_in_store(eb_queue_store(queue, k), seq, snapshot, d);
+		}
+		UnregisterSnapshot(snapshot);
+	} while (!found && eb_ring_state(queue->ring) != state);
 	return found;
 }
 
@@ -323,25 +346,21 @@ eb_queue_set_offsets(EbDelivery *d, const int64 *offsets, int n)
 	}
 }
 
-/*
- * Deletes what a subscription has in its queue, except what somebody is at work
- * on; returns how many deliveries.
- */
-int
-eb_queue_clear(EbQueue *queue, int32 subscription_id)
+static int
+clear_store(EbQueue *queue, int k, int32 subscription_id, Snapshot snapshot)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(queue->rel, NULL);
+	EbStore    *store = &queue->stores[k];
+	TupleTableSlot *slot = table_slot_create(store->rel, NULL);
 	IndexScanDesc scan;
 	ScanKeyData key;
 	int			deleted = 0;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription_id));
-	scan = eb_index_beginscan(queue->rel, queue->index_lane, snapshot, 1);
+	scan = eb_index_beginscan(store->rel, store->index_lane, snapshot, 1);
 	index_rescan(scan, &key, 1, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
-		EbDelivery	d = {.tid = slot->tts_tid};
+		EbDelivery	d = {.tid = slot->tts_tid, .store = k};
 
 		CHECK_FOR_INTERRUPTS();
 		if (eb_queue_delete(queue, &d, false) == TM_Ok)
@@ -349,6 +368,22 @@ eb_queue_clear(EbQueue *queue, int32 subscription_id)
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
+	return deleted;
+}
+
+/*
+ * Deletes what a subscription has in its queue, except what somebody is at work
+ * on; returns how many deliveries.
+ */
+int
+eb_queue_clear(EbQueue *queue, int32 subscription_id)
+{
+	Snapshot	snapshot = eb_queue_snapshot(queue);
+	int			deleted = 0;
+
+	for (int k = 0; k < EB_STORES; k++)
+		if (queue->stores[k].rel != NULL)
+			deleted += clear_store(queue, k, subscription_id, snapshot);
 	UnregisterSnapshot(snapshot);
 	return deleted;
 }

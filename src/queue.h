@@ -15,6 +15,7 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
+#include "shmem.h"
 #include "subscription.h"
 
 /* Columns of eventbus.delivery. */
@@ -37,13 +38,15 @@ enum
 	EB_QUEUE_CONSUMER,
 	EB_QUEUE_OFFSETS,
 	EB_QUEUE_HISTORY,
-	EB_QUEUE_NATTS = EB_QUEUE_HISTORY
+	EB_QUEUE_STORE,
+	EB_QUEUE_NATTS = EB_QUEUE_STORE
 };
 
 /* One delivery.  Pointers live in the context that was current at decoding. */
 typedef struct EbDelivery
 {
 	ItemPointerData tid;
+	int16		store;			/* where tid is */
 	int64		seq;
 	int64		position;		/* order in the lane: first offset, or due time */
 	int32		subscription_id;
@@ -63,15 +66,26 @@ typedef struct EbDelivery
 	Jsonb	   *history;		/* NULL = no failure yet */
 } EbDelivery;
 
-/* The opened table; Init/Free pair. */
-typedef struct EbQueue
+/* A table of the queue, opened when it is needed first. */
+typedef struct EbStore
 {
-	Relation	rel;
+	Relation	rel;			/* NULL = not open */
 	Relation	index_seq;
 	Relation	index_lane;
-	IndexInfo  *info_seq;
+	IndexInfo  *info_seq;		/* for inserting; NULL = not needed yet */
 	IndexInfo  *info_lane;
 	TupleTableSlot *slot;		/* for writing */
+} EbStore;
+
+/* The opened queue; Init/Free pair. */
+typedef struct EbQueue
+{
+	MemoryContext context;
+	LOCKMODE	lockmode;
+	EbRing	   *ring;
+	int			target;			/* store that takes what we insert, -1 = not
+								 * known yet */
+	EbStore		stores[EB_STORES];
 } EbQueue;
 
 /* A receipt is the delivery's number and the token of the lease. */
@@ -80,11 +94,19 @@ typedef struct EbQueue
 #define eb_receipt_seq(r)		((int64) ((uint64) (r) >> 16))
 #define eb_receipt_token(r)		((uint16) ((r) & 0xFFFF))
 
-/* queue.c: rows */
+/* queue_store.c: which tables */
 extern EbQueue *eb_queue_open(LOCKMODE lockmode);
 extern void eb_queue_close(EbQueue *queue);
+extern void eb_queue_release(EbQueue *queue);
+extern EbStore *eb_queue_store(EbQueue *queue, int store);
+extern EbStore *eb_queue_target(EbQueue *queue);
+extern uint32 eb_queue_look(EbQueue *queue);
+extern Snapshot eb_queue_snapshot(EbQueue *queue);
+
+/* queue.c: rows */
 extern void eb_queue_decode(TupleTableSlot *slot, EbDelivery *d);
 extern void eb_queue_insert(EbQueue *queue, EbDelivery *d);
+extern void eb_queue_move(EbQueue *queue, EbDelivery *d);
 extern TM_Result eb_queue_update(EbQueue *queue, EbDelivery *d, bool wait);
 extern TM_Result eb_queue_delete(EbQueue *queue, EbDelivery *d, bool wait);
 extern int	eb_queue_clear(EbQueue *queue, int32 subscription_id);
@@ -127,6 +149,9 @@ extern void eb_queue_claim(EbQueue *queue, EbClaim *claim);
 extern void eb_queue_expire(const EbSubscription *sub, EbDelivery *d);
 extern bool eb_queue_bury(EbQueue *queue, EbSubscription *sub, EbDelivery *d);
 extern int	eb_queue_expire_last(EbQueue *queue, TimestampTz now);
+
+/* queue_rotate.c: giving back the space of dead rows */
+extern void eb_queue_rotate(EbDb *db);
 
 /* queue_xact.c: what a rollback or a commit makes takeable */
 extern void eb_queue_claimed(EbSubShared *shared, const EbDelivery *d);

@@ -2,8 +2,8 @@
  * queue_claim.c
  *	  Leasing what is available in a subscription's lanes.
  *
- * Rows are visited in the order of the lane, from its hint on, under a dirty
- * snapshot: it shows every row that is not dead, with who is at work on it, and
+ * Rows are visited in the order of the lane, whatever store they are in, from its
+ * hint on, under a dirty snapshot: it shows every row that is not dead, with who is at work on it, and
  * that is just what a hint may be derived from.  Taking a row is an update that
  * does not wait: who comes second goes on (SKIP LOCKED).
  *
@@ -25,6 +25,7 @@
 
 #include "compat.h"
 #include "queue.h"
+#include "store.h"
 
 #define ORDERED_RETRIES 3
 
@@ -49,6 +50,15 @@ typedef enum Verdict
 	VERDICT_LATER				/* timed lane: this and all after it */
 } Verdict;
 
+/* The lane's rows in one store. */
+typedef struct StoreScan
+{
+	SnapshotData dirty;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;		/* the next row, if there is one */
+	int64		position;		/* its position; EB_LANE_EMPTY at the end */
+} StoreScan;
+
 typedef struct LaneScan
 {
 	EbQueue    *queue;
@@ -57,9 +67,9 @@ typedef struct LaneScan
 	EbLane		seen;			/* hints at the start */
 	int64		head;			/* first live row, EB_LANE_EMPTY if none */
 	int64		avail;			/* first row that may be taken, likewise */
-	SnapshotData dirty;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
+	int			nstores;
+	StoreScan	stores[EB_STORES];
+	StoreScan  *row;			/* whose row is looked at; NULL before the first */
 } LaneScan;
 
 static char *
@@ -69,37 +79,84 @@ consumer_name(void)
 					MyProcPid);
 }
 
+/* Fetches the next row of a store. */
+static void
+advance(StoreScan *store)
+{
+	bool		isnull;
+
+	if (index_getnext_slot(store->scan, ForwardScanDirection, store->slot))
+		store->position = DatumGetInt64(slot_getattr(store->slot, EB_QUEUE_POSITION, &isnull));
+	else
+		store->position = EB_LANE_EMPTY;
+}
+
+/*
+ * The hints were read before; a store that became current since is looked at too,
+ * since what is in it may have lowered them.
+ */
 static void
 scan_begin(LaneScan *s, int64 from)
 {
+	uint32		state = eb_queue_look(s->queue);
 	ScanKeyData keys[3];
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(s->claim->sub->id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(s->lane));
 	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from));
-	InitDirtySnapshot(s->dirty);
-	s->slot = table_slot_create(s->queue->rel, NULL);
-	s->scan = eb_index_beginscan(s->queue->rel, s->queue->index_lane, &s->dirty, 3);
-	index_rescan(s->scan, keys, 3, NULL, 0);
 	s->head = s->avail = EB_LANE_EMPTY;
+	s->row = NULL;
+	s->nstores = 0;
+	for (int i = 0; i < EB_STORES; i++)
+	{
+		EbStore    *table = &s->queue->stores[i];
+		StoreScan  *store = &s->stores[s->nstores];
+
+		if (eb_ring_empty(state, i))
+			continue;
+		s->nstores++;
+		InitDirtySnapshot(store->dirty);
+		store->slot = table_slot_create(table->rel, NULL);
+		store->scan = eb_index_beginscan(table->rel, table->index_lane, &store->dirty, 3);
+		index_rescan(store->scan, keys, 3, NULL, 0);
+		advance(store);
+	}
+}
+
+/* Goes to the next row by position; false at the end. */
+static bool
+scan_next(LaneScan *s)
+{
+	StoreScan  *next = &s->stores[0];
+
+	if (s->row != NULL)
+		advance(s->row);
+	for (int i = 1; i < s->nstores; i++)
+		if (s->stores[i].position < next->position)
+			next = &s->stores[i];
+	s->row = next;
+	return next->position != EB_LANE_EMPTY;
 }
 
 static void
 scan_end(LaneScan *s)
 {
-	index_endscan(s->scan);
-	ExecDropSingleTupleTableSlot(s->slot);
+	for (int i = 0; i < s->nstores; i++)
+	{
+		index_endscan(s->stores[i].scan);
+		ExecDropSingleTupleTableSlot(s->stores[i].slot);
+	}
 }
 
-/* Looks at the row in the slot. */
+/* Looks at the row that the scan has come to. */
 static Verdict
 judge(LaneScan *s, EbDelivery *d)
 {
 	EbClaim    *claim = s->claim;
-	bool		inserting = TransactionIdIsValid(s->dirty.xmin);
-	bool		locked = TransactionIdIsValid(s->dirty.xmax);
+	bool		inserting = TransactionIdIsValid(s->row->dirty.xmin);
+	bool		locked = TransactionIdIsValid(s->row->dirty.xmax);
 
-	eb_queue_decode(s->slot, d);
+	eb_queue_decode(s->row->slot, d);
 	if (inserting)
 		return VERDICT_UNCOMMITTED;
 	if (locked)
@@ -299,7 +356,7 @@ claim_unordered(LaneScan *s)
 	EbDelivery	d;
 
 	scan_begin(s, s->seen.avail);
-	while (index_getnext_slot(s->scan, ForwardScanDirection, s->slot))
+	while (scan_next(s))
 	{
 		Verdict		verdict;
 
@@ -334,7 +391,7 @@ first_of_lane(LaneScan *s, EbDelivery *d)
 	EbDelivery	row;
 
 	scan_begin(s, s->seen.head);
-	while (index_getnext_slot(s->scan, ForwardScanDirection, s->slot))
+	while (scan_next(s))
 	{
 		Verdict		v = judge(s, &row);
 

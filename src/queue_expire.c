@@ -22,6 +22,7 @@
 #include "dead_letter.h"
 #include "queue.h"
 #include "reason.h"
+#include "store.h"
 
 #define EXPIRED_ERROR	"the lease ran out"
 
@@ -37,6 +38,7 @@ static struct
 {
 	int32		subscription_id;
 	int			lane;
+	int			store;
 	int64		position;
 } resume;
 
@@ -84,16 +86,16 @@ exhausted(const Sweep *sweep, const EbSubscription *sub, const EbDelivery *d)
 }
 
 /*
- * Looks at a lane's rows from a position on; returns where to go on, or
+ * Looks at a lane's rows in one store from a position on; returns where to go on, or
  * EB_LANE_EMPTY at the end.
  */
 static int64
-sweep_lane(Sweep *sweep, EbSubscription *sub, int lane, int64 from)
+sweep_lane(Sweep *sweep, EbSubscription *sub, int lane, EbStore *store, int64 from)
 {
 	SnapshotData dirty;
 	ScanKeyData keys[3];
 	IndexScanDesc scan;
-	TupleTableSlot *slot = table_slot_create(sweep->queue->rel, NULL);
+	TupleTableSlot *slot = table_slot_create(store->rel, NULL);
 	int64		next = EB_LANE_EMPTY;
 	int			n = 0;
 
@@ -101,7 +103,7 @@ sweep_lane(Sweep *sweep, EbSubscription *sub, int lane, int64 from)
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT2EQ, Int16GetDatum(lane));
 	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from));
 	InitDirtySnapshot(dirty);
-	scan = eb_index_beginscan(sweep->queue->rel, sweep->queue->index_lane, &dirty, 3);
+	scan = eb_index_beginscan(store->rel, store->index_lane, &dirty, 3);
 	index_rescan(scan, keys, 3, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
@@ -133,26 +135,52 @@ sweep_lane(Sweep *sweep, EbSubscription *sub, int lane, int64 from)
 	return next;
 }
 
-/* Sweeps a subscription from lane and position on; false if it was cut short. */
+/* Sweeps a lane from a store and position on; false if it was cut short. */
 static bool
-sweep_subscription(Sweep *sweep, EbSubscription *sub, int lane, int64 position)
+sweep_stores(Sweep *sweep, EbSubscription *sub, int lane, int first, int64 position)
 {
-	for (; lane < EB_LANE_COUNT; lane++, position = PG_INT64_MIN)
-	{
-		EbLane		hints;
+	uint32		state;
+	EbLane		hints;
 
-		eb_lane_read(sub->shared, sub->id, lane, &hints);
-		if (hints.head == EB_LANE_EMPTY)
+	eb_lane_read(sub->shared, sub->id, lane, &hints);
+	if (hints.head == EB_LANE_EMPTY)
+		return true;
+	state = eb_queue_look(sweep->queue);
+	for (int i = first; i < EB_STORES; i++, position = PG_INT64_MIN)
+	{
+		int64		next;
+
+		if (eb_ring_empty(state, i))
 			continue;
-		position = sweep_lane(sweep, sub, lane, Max(position, hints.head));
-		if (position != EB_LANE_EMPTY)
+		next = sweep_lane(sweep, sub, lane, &sweep->queue->stores[i],
+						  Max(position, hints.head));
+		if (next != EB_LANE_EMPTY)
 		{
 			resume.subscription_id = sub->id;
 			resume.lane = lane;
-			resume.position = position;
+			resume.store = i;
+			resume.position = next;
 			return false;
 		}
 	}
+	return true;
+}
+
+/* Sweeps a subscription, from where the last look stopped; false if it was cut short. */
+static bool
+sweep_subscription(Sweep *sweep, EbSubscription *sub, bool resumed)
+{
+	int			lane = 0;
+
+	if (resumed)
+	{
+		lane = resume.lane;
+		if (!sweep_stores(sweep, sub, lane++, resume.store, resume.position))
+			return false;
+	}
+	for (; lane < EB_LANE_COUNT; lane++)
+		if (!sweep_stores(sweep, sub, lane, 0, PG_INT64_MIN))
+			return false;
 	return true;
 }
 
@@ -180,8 +208,7 @@ eb_queue_expire_last(EbQueue *queue, TimestampTz now)
 
 		if (eb_lane_next_due(sub->shared, sub->id) > now)
 			continue;
-		if (!sweep_subscription(&sweep, sub, resumed ? resume.lane : 0,
-								resumed ? resume.position : PG_INT64_MIN))
+		if (!sweep_subscription(&sweep, sub, resumed))
 			break;
 		resume.subscription_id = 0;
 	}

@@ -39,13 +39,13 @@ holds(TupleTableSlot *slot, int64 offset)
 	return false;
 }
 
-/* Goes over an index of the queue until a row of sub holds the offset. */
+/* Goes over an index of a store until a row of sub holds the offset. */
 static bool
-scan(EbQueue *queue, Relation index, ScanKey keys, int nkeys, ScanDirection direction,
-	 int32 subscription_id, EbQueueProbe *probe, Snapshot snapshot)
+scan_store(Relation rel, Relation index, ScanKey keys, int nkeys, ScanDirection direction,
+		   int32 subscription_id, EbQueueProbe *probe, Snapshot snapshot)
 {
-	TupleTableSlot *slot = table_slot_create(queue->rel, NULL);
-	IndexScanDesc desc = eb_index_beginscan(queue->rel, index, snapshot, nkeys);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc desc = eb_index_beginscan(rel, index, snapshot, nkeys);
 	bool		found = false;
 	bool		isnull;
 
@@ -61,6 +61,23 @@ scan(EbQueue *queue, Relation index, ScanKey keys, int nkeys, ScanDirection dire
 	index_endscan(desc);
 	ExecDropSingleTupleTableSlot(slot);
 	return found;
+}
+
+/* The same over all stores, by number or by lane. */
+static bool
+scan(EbQueue *queue, bool by_seq, ScanKey keys, int nkeys, ScanDirection direction,
+	 int32 subscription_id, EbQueueProbe *probe, Snapshot snapshot)
+{
+	for (int i = 0; i < EB_STORES; i++)
+	{
+		EbStore    *store = &queue->stores[i];
+
+		if (store->rel != NULL &&
+			scan_store(store->rel, by_seq ? store->index_seq : store->index_lane, keys,
+					   nkeys, direction, subscription_id, probe, snapshot))
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -79,7 +96,7 @@ scan_lane(EbQueue *queue, EbSubscription *sub, int lane, int64 from, EbQueueProb
 	else if (!eb_lane_timed(lane))	/* a row begins at or below its position */
 		ScanKeyInit(&keys[n++], 3, BTLessEqualStrategyNumber, F_INT8LE,
 					Int64GetDatum(probe->offset));
-	return scan(queue, queue->index_lane, keys, n, BackwardScanDirection, sub->id, probe,
+	return scan(queue, false, keys, n, BackwardScanDirection, sub->id, probe,
 				snapshot);
 }
 
@@ -92,7 +109,10 @@ eb_queue_probe_begin(EbSubscription *sub, EbQueueProbe *probe)
 			eb_lane_read(sub->shared, sub->id, probe->lanes[i], &probe->before[i]);
 }
 
-/* True if the event waits in the queue, or is leased, in the snapshot. */
+/*
+ * True if the event waits in the queue, or is leased, in the snapshot, which comes
+ * from eb_queue_snapshot.
+ */
 bool
 eb_queue_probe(EbQueue *queue, EbSubscription *sub, EbQueueProbe *probe, Snapshot snapshot)
 {
@@ -101,8 +121,7 @@ eb_queue_probe(EbQueue *queue, EbSubscription *sub, EbQueueProbe *probe, Snapsho
 	if (probe->seq != 0)
 	{
 		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(probe->seq));
-		if (scan(queue, queue->index_seq, &key, 1, ForwardScanDirection, sub->id, probe,
-				 snapshot))
+		if (scan(queue, true, &key, 1, ForwardScanDirection, sub->id, probe, snapshot))
 			return true;
 		probe->seq = 0;
 	}

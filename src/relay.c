@@ -73,12 +73,9 @@ static int64 committed_position = -1;
 static bool committed_wake_all = false;
 static uint64 seen_generation = 0;
 
-/*
- * Passes exclude each other.  A relay does not wait for a session that holds the
- * lock; eb_relay_run() does.
- */
-static bool
-lock_pass(void)
+/* See relay.h. */
+bool
+eb_relay_lock(void)
 {
 	LOCKTAG		tag;
 
@@ -393,7 +390,7 @@ eb_relay_pass(EbRelayPass *result)
 	memset(result, 0, sizeof(EbRelayPass));
 	committed_position = -1;
 	result->requests = pg_atomic_read_u32(&eb_shmem_db()->relay_requests);
-	if (!lock_pass())
+	if (!eb_relay_lock())
 	{
 		result->position = PG_INT64_MAX;	/* no commit is to end the sleep */
 		result->next_wanted = GetCurrentTimestamp() + LOCK_RETRY_US;
@@ -535,6 +532,20 @@ repeat_news(void)
 	if (segments != told)
 		CacheInvalidateRelcacheByRelid(eb_catalog()->event);
 	told = segments;
+}
+
+/* See relay.h. */
+void
+eb_relay_rotate(void)
+{
+	EbDb	   *db = eb_shmem_db();
+
+	if (!eb_relay_lock())
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	eb_queue_rotate(db);
+	eb_progress_rotate(db);
+	PopActiveSnapshot();
 }
 
 /* See relay.h. */

@@ -27,6 +27,19 @@ extern void eb_relay_pass(EbRelayPass *result);
 extern void eb_relay_committed(void);
 
 /*
+ * Passes exclude each other until the end of their transactions, and so does what
+ * changes the rings of stores.  A relay does not wait for a session that holds the
+ * lock, and gets false; eb_relay_run() does.
+ */
+extern bool eb_relay_lock(void);
+
+/*
+ * Housekeeping of the stores about once a second, in a transaction that has done
+ * nothing else; with one that has it leaves alone what that has touched.
+ */
+extern void eb_relay_rotate(void);
+
+/*
  * Housekeeping about once a second, in the current transaction: segments ahead,
  * dedup partitions, orphaned deliveries, leases and dead letters that are due.
  */

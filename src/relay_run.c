@@ -58,9 +58,11 @@ eventbus_relay_run(PG_FUNCTION_ARGS)
 		RegisterSubXactCallback(at_subxact_end, NULL);
 		registered = true;
 	}
+	eb_relay_rotate();
 	eb_relay_maintain();
 	eb_relay_pass(&pass);
-	eb_retention_run();
+	if (!IsolationUsesXactSnapshot())	/* it must see the queue as it is now */
+		eb_retention_run();
 	ran = true;
 	CommandCounterIncrement();	/* for another pass in this statement */
 	PG_RETURN_INT64(pass.routed);

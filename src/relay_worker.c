@@ -109,6 +109,16 @@ retain(void)
 	eb_worker_commit();
 }
 
+/* Likewise. */
+static void
+rotate(void)
+{
+	eb_worker_begin("rotating the queue");
+	if (eb_worker_lock_extension() && eb_epoch_may_run(eb_shmem_db()))
+		eb_relay_rotate();
+	eb_worker_commit();
+}
+
 /* About once a second; what is gone, the next pass will find. */
 static void
 maintain(void)
@@ -230,6 +240,7 @@ relay_loop(EbDb *db)
 		if (maintained == 0 || started - maintained >= MAINTAIN_EVERY_US)
 		{
 			maintain();
+			rotate();
 			retain();
 			maintained = started;
 		}

@@ -4,7 +4,8 @@
  *
  * A receipt is fenced: its token must be that of the row's current lease.  Who
  * comes second at one row waits for the first's outcome in the row operation
- * itself, and then finds the row gone or changed: the receipt is stale.
+ * itself, and then finds the row gone or changed: the receipt is stale.  Unless
+ * the first was the relay, which has moved the row to another store as it was.
  */
 #include "postgres.h"
 
@@ -45,6 +46,7 @@ eb_settle_open(EbSettle *settle, int64 receipt)
 	eb_subscription_check_consumer(settle->sub);
 	if (d->token != eb_receipt_token(receipt) || d->lease_until == 0)
 		eb_settle_stale(receipt);
+	settle->found = *d;
 	eb_queue_claimed(settle->sub->shared, d);	/* as it is, if this rolls back */
 }
 
@@ -160,24 +162,65 @@ eb_settle_choose(EbSettle *settle, ArrayType *event_ids)
 			not_among(&ids[i], d);
 }
 
+/* Whether d, which somebody else has deleted, is in another store as it was. */
+static bool
+was_moved(EbSettle *settle, EbDelivery *d)
+{
+	const EbDelivery *was = &settle->found;
+	EbDelivery	now;
+
+	if (!eb_queue_find(settle->queue, d->seq, &now) || now.store == was->store ||
+		now.token != was->token || now.lease_until != was->lease_until ||
+		now.first_offset != was->first_offset || now.events != was->events)
+		return false;
+	settle->found = now;
+	d->store = now.store;
+	d->tid = now.tid;
+	return true;
+}
+
+/* Replaces the delivery's row by d, which is of the same number. */
+static void
+replace(EbSettle *settle, EbDelivery *d)
+{
+	TM_Result	result;
+
+	do
+		result = eb_queue_update(settle->queue, d, true);
+	while (result != TM_Ok && was_moved(settle, d));
+	if (result != TM_Ok)
+		eb_settle_stale(eb_receipt(d));
+}
+
+/* Makes the lease end at that time. */
+void
+eb_settle_extend(EbSettle *settle, TimestampTz until)
+{
+	settle->delivery.lease_until = until;
+	replace(settle, &settle->delivery);
+}
+
 /* Takes the chosen events out of the delivery; the others stay as leased. */
 void
 eb_settle_remove_chosen(EbSettle *settle)
 {
 	EbDelivery *d = &settle->delivery;
-	int64		receipt = eb_receipt(d);
 
 	if (settle->nothers == 0)
 	{
-		if (eb_queue_delete(settle->queue, d, true) != TM_Ok)
-			eb_settle_stale(receipt);
+		TM_Result	result;
+
+		do
+			result = eb_queue_delete(settle->queue, d, true);
+		while (result != TM_Ok && was_moved(settle, d));
+		if (result != TM_Ok)
+			eb_settle_stale(eb_receipt(d));
 		if (d->lane >= EB_LANE_ORDERED)
 			eb_queue_released(settle->sub->shared, d);
 	}
 	else if (settle->nchosen > 0)
 	{
 		eb_queue_set_offsets(d, settle->others, settle->nothers);
-		if (eb_queue_update(settle->queue, d, true) != TM_Ok)
-			eb_settle_stale(receipt);
+		replace(settle, d);
 	}
 }

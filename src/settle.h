@@ -16,6 +16,7 @@ typedef struct EbSettle
 	EbQueue    *queue;
 	EbSubscription *sub;
 	EbDelivery	delivery;
+	EbDelivery	found;			/* as it is in the table */
 	int64	   *chosen;			/* offsets meant */
 	int			nchosen;
 	int64	   *others;			/* the delivery's other offsets */
@@ -25,6 +26,7 @@ typedef struct EbSettle
 extern void eb_settle_open(EbSettle *settle, int64 receipt);
 extern void eb_settle_choose(EbSettle *settle, ArrayType *event_ids);
 extern void eb_settle_remove_chosen(EbSettle *settle);
+extern void eb_settle_extend(EbSettle *settle, TimestampTz until);
 pg_noreturn extern void eb_settle_stale(int64 receipt);
 extern void eb_settle_close(EbSettle *settle);
 

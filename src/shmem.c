@@ -50,6 +50,19 @@ shmem_request(void)
 	RequestNamedLWLockTranche(EB_TRANCHE, 1);
 }
 
+static void
+reset_ring(EbRing *ring)
+{
+	pg_atomic_write_u32(&ring->state, 0);
+	for (int i = 0; i < EB_STORES; i++)
+	{
+		ring->sealed[i] = false;
+		ring->left_at[i] = 0;
+		ring->emptied_at[i] = 0;
+		ring->emptied_xid[i] = InvalidTransactionId;
+	}
+}
+
 /* Makes a database slot empty; directory lock held, or nobody else here yet. */
 static void
 reset_db(EbDb *db)
@@ -79,6 +92,8 @@ reset_db(EbDb *db)
 	pg_atomic_write_u64(&db->last_pass_at, 0);
 	pg_atomic_write_u64(&db->emitted, 0);
 	pg_atomic_write_u64(&db->duplicates, 0);
+	reset_ring(&db->queue);
+	reset_ring(&db->progress);
 }
 
 /* Gives a subscription slot to (db, id), everything unknown; db -1 frees it. */
@@ -132,6 +147,8 @@ init_slots(void)
 		pg_atomic_init_u64(&db->last_pass_at, 0);
 		pg_atomic_init_u64(&db->emitted, 0);
 		pg_atomic_init_u64(&db->duplicates, 0);
+		pg_atomic_init_u32(&db->queue.state, 0);
+		pg_atomic_init_u32(&db->progress.state, 0);
 		reset_db(db);
 	}
 	for (int i = 0; i < eb_shmem->nsubs; i++)
@@ -305,6 +322,8 @@ eb_shmem_db(void)
 		SpinLockRelease(&db->mutex);
 		pg_atomic_write_u64(&db->routed, 0);
 		pg_atomic_write_u64(&db->told_end, 0);
+		reset_ring(&db->queue);
+		reset_ring(&db->progress);
 		db->extoid = extoid;
 	}
 	LWLockRelease(eb_shmem->directory);

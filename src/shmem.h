@@ -16,6 +16,8 @@
 #include "port/atomics.h"
 #include "storage/spin.h"
 
+#include "eventbus.h"
+
 /*
  * Lanes of a subscription: one a priority (lane 0 is priority 9), two for what
  * is due later, ordered by the due time (deliver_at; retries and what comes back
@@ -109,6 +111,19 @@ typedef struct EbProbe
 	EbRelayState state;			/* STARTING, ABSENT or FAILED; directory lock */
 } EbProbe;
 
+/*
+ * Tables that take turns (store.h).  The state is read by all; everything is
+ * written by who holds the lock of relay passes, and the rest is read there too.
+ */
+typedef struct EbRing
+{
+	pg_atomic_uint32 state;		/* 0 = nothing known */
+	bool		sealed[EB_STORES];	/* nobody can insert there any more */
+	TimestampTz left_at[EB_STORES]; /* when it was current last */
+	TimestampTz emptied_at[EB_STORES];
+	TransactionId emptied_xid[EB_STORES];	/* whose snapshots see it empty */
+} EbRing;
+
 typedef struct EbDb
 {
 	/* changed under the directory lock, exclusive; stable for who is attached */
@@ -150,6 +165,9 @@ typedef struct EbDb
 	pg_atomic_uint64 last_pass_at;	/* TimestampTz */
 	pg_atomic_uint64 emitted;	/* committed events */
 	pg_atomic_uint64 duplicates;	/* skipped at the door */
+
+	EbRing		queue;
+	EbRing		progress;
 } EbDb;
 
 /* One process; written by its owner only, links under the database's mutex. */
