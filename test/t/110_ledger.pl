@@ -28,6 +28,7 @@ fsync = on
 restart_after_crash = on
 log_statement = none
 eventbus.segment_events = 1000
+eventbus.queue_rotate_size = 64kB
 });
 $node->start;
 $node->safe_psql('postgres', qq{

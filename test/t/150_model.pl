@@ -22,7 +22,8 @@ my @trace;
 
 my $node = PostgreSQL::Test::Cluster->new('model');
 $node->init;
-$node->append_conf('postgresql.conf', "log_statement = none\neventbus.segment_events = 500\neventbus.relay = off\n");
+$node->append_conf('postgresql.conf', "log_statement = none\neventbus.segment_events = 500\neventbus.relay = off\n"
+  . "eventbus.queue_rotate_size = 64kB\n");
 $node->start;
 my $connstr = $node->connstr('postgres');
 my ($s, $model, $relay, %stale, %did, %spent);

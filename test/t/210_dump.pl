@@ -43,8 +43,14 @@ command_ok([ 'pg_dump', @from, '-f', "$dir/plain.sql" ], 'pg_dump, plain');
 command_ok([ 'pg_dump', @from, '-Fc', '-f', "$dir/custom" ], 'pg_dump -Fc');
 my $errors = stop_load($old, 'app', @load);
 is($errors, '', 'neither producers nor consumers noticed');
+# Between two dumps that belong together nobody makes a segment.
+$old->append_conf('postgresql.conf', 'eventbus.relay = off');
+$old->reload;
+$old->poll_query_until('app', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'eventbus relay%'") or die;
 command_ok([ 'pg_dump', @from, '--schema-only', '-f', "$dir/schema.sql" ], 'pg_dump --schema-only');
 command_ok([ 'pg_dump', @from, '--data-only', '-f', "$dir/data.sql" ], 'pg_dump --data-only');
+$old->append_conf('postgresql.conf', 'eventbus.relay = on');
+$old->reload;
 ok(drain($old, 'app', $_), "old: $_ drains") for qw(fast ordered idle);
 $old->stop;
 
