@@ -294,8 +294,8 @@ progress_at(const EbStoreOids *store, TimestampTz at, Snapshot snapshot, int64 *
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	index_endscan(desc);
-	index_close(index, NoLock);
-	table_close(rel, NoLock);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 	return found;
 }
 
@@ -307,7 +307,7 @@ eb_log_offset_at(TimestampTz at)
 	TimestampTz latest = 0;
 	int64		latest_position = EB_NO_OFFSET;
 
-	for (int i = 0; i < EB_STORES; i++) /* before the snapshot: see store.c */
+	for (int i = 0; i < EB_STORES; i++) /* before the snapshot, see store.c */
 		LockRelationOid(c->progress[i].table, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < EB_STORES; i++)

@@ -61,7 +61,10 @@ decode_cursors(Datum value)
 	return cursors;
 }
 
-/* Takes over a store's last row if that is later than *progress; its store. */
+/*
+ * Takes over a store's last row if that is later than *progress.  Locks are given back
+ * at once, as for a catalog: who waits in eb_await must not keep the space from returning.
+ */
 static void
 read_store(int store, Snapshot snapshot, EbProgress *progress)
 {
@@ -73,7 +76,7 @@ read_store(int store, Snapshot snapshot, EbProgress *progress)
 
 	if (RelationGetNumberOfBlocks(rel) == 0)
 	{
-		table_close(rel, NoLock);
+		table_close(rel, AccessShareLock);
 		return;
 	}
 	index = index_open(oids->index[0], AccessShareLock);
@@ -101,8 +104,8 @@ read_store(int store, Snapshot snapshot, EbProgress *progress)
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
-	table_close(rel, NoLock);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
 }
 
 /*
@@ -189,7 +192,7 @@ eb_progress_rotate(EbDb *db)
 
 	if (eb_queue_rotate_size == 0 || eb_store_mine(oids[0].table) || eb_store_mine(oids[1].table))
 		return;
-	if (eb_store_blocks(oids[other].table) == 0)
+	if (eb_store_is_clean(oids[other].table))
 	{
 		if (eb_store_size(oids[current].table) >= eb_queue_rotate_size * INT64CONST(1024))
 			eb_ring_switch(ring, other);

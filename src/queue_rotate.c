@@ -37,10 +37,14 @@
 /* Consumers are about to take the last rows of a store that was just left. */
 #define MOVE_AFTER_MS	1000
 
-/* What one look reads and moves at most; it rests a hundred times as long. */
+/*
+ * What one look reads and moves at most; it rests a hundred times as long, within
+ * a bound.
+ */
 #define LOOK_BLOCKS		2048
 #define MOVE_MAX		1000
 #define REST_PER_LOOK	100
+#define REST_MAX_US		(10 * USECS_PER_SEC)
 
 /* Moving is worth it for this part of the space that it wins, or less. */
 #define MOVE_SHARE		4
@@ -177,11 +181,12 @@ look_at(EbQueue *queue, int i, uint32 state)
 	Look		found = {0};
 	int64		space;
 
-	if (next_look[i].block >= blocks)
+	if (next_look[i].block >= blocks || blocks <= LOOK_BLOCKS)
 		next_look[i].block = 0;
 	found.from = next_look[i].block;
 	found.end = Min(blocks, found.from + LOOK_BLOCKS);
-	look(rel, snapshot, &found);
+	if (blocks > 0)
+		look(rel, snapshot, &found);
 	next_look[i].idle = (found.live > 0) ? 0 : next_look[i].idle + found.end - found.from;
 	if (list_length(found.rows) < MOVE_MAX)
 		next_look[i].block = found.end;
@@ -219,7 +224,7 @@ empty_store(EbRing *ring, int i, uint32 state)
 	queue = eb_queue_open(RowExclusiveLock);
 	look_at(queue, i, state);
 	eb_queue_close(queue);
-	next_look[i].at = begun + REST_PER_LOOK * (GetCurrentTimestamp() - begun);
+	next_look[i].at = begun + Min(REST_PER_LOOK * (GetCurrentTimestamp() - begun), REST_MAX_US);
 }
 
 /* A step for a store that is empty. */
@@ -227,15 +232,13 @@ static void
 truncate_store(EbRing *ring, int i, uint32 state)
 {
 	Oid			table = eb_catalog()->queue[i].table;
-	BlockNumber blocks = eb_store_blocks(table);
-	bool		theirs = (blocks > 0 && eb_ring_clean(state, i));
+	bool		theirs = false;
 
-	if (blocks == 0)
-	{
-		if (!eb_ring_clean(state, i))
-			eb_ring_note_clean(ring, i);
-	}
-	else if (!theirs && eb_store_may_truncate(ring, i, table))
+	if (eb_ring_clean(state, i))
+		theirs = eb_store_has_rows(table);
+	else if (eb_store_is_clean(table))
+		eb_ring_note_clean(ring, i);
+	else if (eb_store_may_truncate(ring, i, table))
 		theirs = !eb_store_truncate(table, is_unused);
 	if (theirs)					/* rows of a dump, for example */
 	{

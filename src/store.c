@@ -29,6 +29,9 @@
 #include "guc.h"
 #include "store.h"
 
+/* A table with three indexes, TOAST's too, that was just truncated is not larger. */
+#define CLEAN_PAGES		8
+
 /* The state as it is now, whatever was done to the tables before the call. */
 uint32
 eb_ring_state(EbRing *ring)
@@ -111,14 +114,22 @@ eb_store_size(Oid table)
 	return DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(table)));
 }
 
-BlockNumber
-eb_store_blocks(Oid table)
+/* Whether it has a page, and so may have a row. */
+bool
+eb_store_has_rows(Oid table)
 {
 	Relation	rel = table_open(table, AccessShareLock);
-	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+	bool		has_rows = (RelationGetNumberOfBlocks(rel) > 0);
 
 	table_close(rel, AccessShareLock);
-	return blocks;
+	return has_rows;
+}
+
+/* Whether it has no page, nor indexes with more than the first ones (vacuum keeps those). */
+bool
+eb_store_is_clean(Oid table)
+{
+	return !eb_store_has_rows(table) && eb_store_size(table) <= CLEAN_PAGES * BLCKSZ;
 }
 
 /* Whether truncating an empty store would mislead nobody any more. */

@@ -32,7 +32,8 @@ extern void eb_ring_forget(EbRing *ring, int store);
 extern bool eb_store_mine(Oid table);
 extern bool eb_store_seal(Oid table);
 extern int64 eb_store_size(Oid table);
-extern BlockNumber eb_store_blocks(Oid table);
+extern bool eb_store_is_clean(Oid table);
+extern bool eb_store_has_rows(Oid table);
 extern bool eb_store_may_truncate(const EbRing *ring, int store, Oid table);
 extern bool eb_store_truncate(Oid table, bool (*unused) (Relation rel));
 
