@@ -20,6 +20,7 @@
 #include "dedup.h"
 #include "envelope.h"
 #include "eventbus.h"
+#include "fault.h"
 #include "grant.h"
 #include "guc.h"
 #include "log.h"
@@ -52,6 +53,8 @@ static bool
 is_duplicate(const pg_uuid_t *id)
 {
 	eb_dedup_check(EB_DEDUP_EMIT, id);
+	if (EB_FAULT("dedup_lookup"))
+		return in_log(id);
 	return eb_outbox_has_generated(id) || !eb_dedup_claim(id) || in_log(id);
 }
 

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "fault.h"
 #include "guc.h"
 
 int			eb_outbox_memory;
@@ -41,6 +42,9 @@ int			eb_retention_size;
 int			eb_max_retention;
 int			eb_retention_action;
 char	   *eb_debug_hold;
+#ifdef EB_FAULTS
+char	   *eb_fault;
+#endif
 
 static const struct config_enum_entry on_duplicate_options[] = {
 	{"skip", EB_DUPLICATE_SKIP, false},
@@ -219,5 +223,12 @@ eb_guc_init(void)
 							   NULL, &eb_debug_hold, "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
 							   NULL, NULL, NULL);
+#ifdef EB_FAULTS
+	DefineCustomStringVariable("eventbus.fault",
+							   "Name of the seeded bug that is active; for tests.",
+							   NULL, &eb_fault, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							   NULL, NULL, NULL);
+#endif
 	MarkGUCPrefixReserved("eventbus");
 }

@@ -9,12 +9,14 @@
 
 #include "utils/fmgrprotos.h"
 
+#include "fault.h"
 #include "guc.h"
 #include "hold.h"
 
 void
 eb_hold(const char *point)
 {
+	eb_fault_point(point);
 	if (likely(eb_debug_hold == NULL || eb_debug_hold[0] == '\0') ||
 		strcmp(eb_debug_hold, point) != 0)
 		return;

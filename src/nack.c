@@ -18,6 +18,7 @@
 #include "backoff.h"
 #include "dead_letter.h"
 #include "duration.h"
+#include "fault.h"
 #include "reason.h"
 #include "settle.h"
 
@@ -40,6 +41,8 @@ schedule(EbSettle *settle, const EbDelivery *failed, TimestampTz due)
 	EbDelivery	retry = *failed;
 	EbSubShared *shared = settle->sub->shared;
 
+	if (EB_FAULT("retry_drops_row"))
+		return;
 	eb_queue_set_offsets(&retry, settle->chosen, settle->nchosen);
 	retry.lease_until = 0;
 	retry.due_at = due;

@@ -27,6 +27,7 @@
 #include "utils/resowner.h"
 
 #include "epoch.h"
+#include "fault.h"
 #include "guc.h"
 #include "hold.h"
 #include "log.h"
@@ -52,6 +53,9 @@ static bool flushed = false;	/* this transaction's pre-commit is past us */
 static EbDb *flushed_db = NULL; /* where its offsets were reserved */
 static EbDb *late_db = NULL;	/* where they become safe a little later */
 static int64 late_n = 0;		/* events there */
+#ifdef EB_FAULTS
+static int64 early = 0;			/* reserve_at_emit: the offset */
+#endif
 
 /* Back to an empty outbox; the memory is the transaction's and went with it. */
 static void
@@ -131,6 +135,10 @@ eb_outbox_append(const Datum *values, const bool *nulls, bool generated)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("event is too large")));
 
+#ifdef EB_FAULTS
+	if (EB_FAULT("reserve_at_emit") && early == 0)
+		early = eb_sequencer_reserve(eb_log_sequencer(), 10);
+#endif
 	remember_level();
 	row = eb_outbox_store_add(hoff + data_len);
 	memset(row, 0, hoff + data_len);	/* reading tells padding by its zeroes */
@@ -156,7 +164,12 @@ flush(void)
 	eb_epoch_record();
 	eb_log_append_begin(n);
 	flushed_db = eb_log_sequencer();
+#ifdef EB_FAULTS
+	offset = early > 0 ? early : eb_sequencer_reserve(flushed_db, n);
+	early = 0;
+#else
 	offset = eb_sequencer_reserve(flushed_db, n);
+#endif
 	eb_hold("after_reserve");
 
 	eb_outbox_reader_init(&reader);
@@ -170,6 +183,8 @@ flush(void)
 	eb_outbox_reader_end(&reader);
 	eb_outbox_store_close();
 	eb_hold("after_flush");
+	if (EB_FAULT("slot_cleared_early"))
+		eb_sequencer_release(true);
 }
 
 static void
@@ -232,7 +247,7 @@ after_abort(void)
 static void
 before_prepare(void)
 {
-	if (eb_outbox_store_count() > 0)
+	if (eb_outbox_store_count() > 0 && !EB_FAULT("prepare_allowed"))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction that has emitted events"),
@@ -286,7 +301,7 @@ at_subtransaction(SubXactEvent event, SubTransactionId id,
 		else
 			levels[nlevels - 1].level--;
 	}
-	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	else if (event == SUBXACT_EVENT_ABORT_SUB && !EB_FAULT("savepoint_kept"))
 		while (nlevels > 0 && levels[nlevels - 1].level >= level)
 			eb_outbox_store_truncate(&levels[--nlevels].mark);
 }

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "fault.h"
 #include "queue.h"
 #include "store.h"
 
@@ -165,7 +166,7 @@ judge(LaneScan *s, EbDelivery *d)
 					Max(d->lease_until, claim->now + LOCKED_RECHECK));
 		return VERDICT_TAKEN;
 	}
-	if (d->lease_until > claim->now)
+	if (d->lease_until > claim->now && !EB_FAULT("lease_ignored"))
 	{
 		eb_lane_due(claim->sub->shared, claim->sub->id, d->lease_until);
 		return VERDICT_TAKEN;
@@ -456,7 +457,7 @@ claim_lane(EbQueue *queue, EbClaim *claim, int lane)
 	if (s.seen.avail == EB_LANE_EMPTY ||
 		(eb_lane_timed(lane) && s.seen.avail > claim->now))
 		return;
-	if (lane >= EB_LANE_ORDERED)
+	if (lane >= EB_LANE_ORDERED && !EB_FAULT("order_ignored"))
 		claim_ordered(&s);
 	else
 		claim_unordered(&s);

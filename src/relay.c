@@ -34,6 +34,7 @@
 #include "dedup.h"
 #include "epoch.h"
 #include "eventbus.h"
+#include "fault.h"
 #include "guc.h"
 #include "log.h"
 #include "progress.h"
@@ -347,6 +348,8 @@ write_progress(Pass *pass)
 {
 	EbProgress	next = {.pass = pass->progress.pass + 1, .position = pass->end, .at = pass->now};
 
+	if (EB_FAULT("progress_apart"))
+		next.position = pass->progress.position;	/* the next pass writes it */
 	if (pass->router->routed == 0 && !pass->cursors_changed &&
 		(pass->end == pass->progress.position ||
 		 pass->now - pass->progress.at < PROGRESS_INTERVAL_US))
@@ -406,6 +409,11 @@ eb_relay_pass(EbRelayPass *result)
 	AcceptInvalidationMessages();
 	pass.now = GetCurrentTimestamp();
 	pass.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (EB_FAULT("safe_after_snapshot"))
+	{
+		pg_usleep(2000);
+		pass.safe = eb_sequencer_safe(pass.db);
+	}
 	PushActiveSnapshot(pass.snapshot);
 
 	pass.router = eb_router_get();
@@ -421,6 +429,7 @@ eb_relay_pass(EbRelayPass *result)
 	pass.scan = eb_log_scan_begin(1, 0, pass.snapshot);
 	route_new(&pass);
 	route_behind(&pass);
+	eb_fault_point("relay_after_scan");
 	for (int i = 0; i < pass.router->nroutes; i++)
 		eb_route_flush(pass.router, &pass.router->routes[i]);
 	write_progress(&pass);
@@ -435,6 +444,7 @@ eb_relay_pass(EbRelayPass *result)
 	result->routed = pass.router->routed;
 	result->more = pass.more;
 	result->next_wanted = pass.next_wanted;
+	eb_fault_point("relay_before_commit");
 }
 
 /* See relay.h. */
@@ -445,6 +455,7 @@ eb_relay_committed(void)
 
 	if (committed_position < 0)
 		return;
+	eb_fault_point("relay_after_commit");
 	/* No catalog access here: the transaction is over. */
 	if ((int64) pg_atomic_read_u64(&committed_db->routed) < committed_position)
 		pg_atomic_write_u64(&committed_db->routed, committed_position);

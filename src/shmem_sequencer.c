@@ -20,6 +20,7 @@
 #include "storage/ipc.h"
 
 #include "compat.h"
+#include "fault.h"
 #include "shmem.h"
 
 static bool exit_registered = false;
@@ -139,7 +140,7 @@ eb_sequencer_safe_locked(const EbDb *db)
 
 	if (db->inflight_head >= 0)
 		safe = eb_shmem->backends[db->inflight_head].first_offset - 1;
-	return Min(safe, db->kept_offset);
+	return EB_FAULT("given_up_passed") ? safe : Min(safe, db->kept_offset);
 }
 
 /*
@@ -160,7 +161,7 @@ eb_sequencer_safe(EbDb *db)
 	safe = eb_sequencer_safe_locked(db);
 	lsn = db->commit_lsn;
 	SpinLockRelease(&db->mutex);
-	if (lsn != InvalidXLogRecPtr)
+	if (lsn != InvalidXLogRecPtr && !EB_FAULT("safe_unflushed"))
 		XLogFlush(lsn);
 	return safe;
 }

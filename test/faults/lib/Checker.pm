@@ -53,7 +53,7 @@ sub read_ledger
 {
 	my ($self) = @_;
 	my $round = $self->{load}{round};
-	$self->{$_} = {} foreach qw(intent outcome deliveries settled open errors seen_at read);
+	$self->{$_} = {} foreach qw(intent outcome deliveries settled settling tried trying open errors seen_at read);
 	Ledger::each_line($self->{folder}, "producer\\.$round\\..*", sub { $self->producer_line(@_) });
 	Ledger::each_line($self->{folder}, "consumer\\.$round\\..*", sub { $self->consumer_line(@_) });
 	Ledger::each_line($self->{folder}, "reader\\.$round\\..*", sub { $self->reader_line(@_) });
@@ -103,7 +103,16 @@ sub consumer_line
 			$last{$aggregate} = $offset;
 		}
 	}
-	elsif ($word eq 'try') { $self->{open}{$name}{$_}++, $self->{latest}{$file}{$_}{over} = 1 foreach @f; }
+	elsif ($word eq 'try')
+	{
+		my $at = shift @f;
+		foreach (@f)
+		{
+			$self->{open}{$name}{$_}++;
+			$self->{latest}{$file}{$_}{over} = 1;
+			$self->{tried}{$name}{$_} = $self->{trying}{$file}{$_} = $at;
+		}
+	}
 	elsif ($word eq 'nack') { $self->{latest}{$file}{$_}{over} = 1 foreach @f; }
 	elsif ($word eq 'refused') { $self->{open}{$name}{$_}-- foreach @f; }
 	elsif ($word eq 'settled')
@@ -114,6 +123,7 @@ sub consumer_line
 			$self->{open}{$name}{$_}--;
 			$self->count('F', "$name: $_ settled twice") if $self->{settled}{$name}{$_};
 			$self->{settled}{$name}{$_} = $at;
+			$self->{settling}{$name}{$_} = $self->{trying}{$file}{$_};
 		}
 	}
 	elsif ($word eq 'stale') { $self->count('F', "$name: stale receipt $f[0] was accepted"); }
@@ -219,7 +229,7 @@ sub check_deliveries
 	my ($self, $name) = @_;
 	my ($delivered, $settled) = ($self->{deliveries}{$name} // {}, $self->{settled}{$name} // {});
 	my $wants = $Load::subscriptions{$name}{wants};
-	my (%highest, %wanted);
+	my (%before, %wanted);
 	foreach my $e (@{ $self->{in_order} })
 	{
 		next unless $wants->($e);
@@ -230,10 +240,9 @@ sub check_deliveries
 		$self->count('S', "$name: offset $e->{offset} was " . (@d ? 'never settled' : 'never delivered'))
 		  unless @d && ($settled->{$id} || ($self->{open}{$name}{$id} // 0) > 0);
 		$self->check_leases($name, $e, \@d, $settled->{$id});
-		next unless $name eq 'ordered' && @d;
-		$self->count('O', "$name: offset $e->{offset} of $e->{aggregate} came before an earlier one")
-		  if ($highest{ $e->{aggregate} } // 0) > $d[0]{end};
-		$highest{ $e->{aggregate} } = $d[0]{end};
+		next unless $name eq 'ordered';
+		$self->check_order($name, $before{ $e->{aggregate} }, $e) if $before{ $e->{aggregate} };
+		$before{ $e->{aggregate} } = $e;
 	}
 	foreach my $id (keys %$delivered)
 	{
@@ -254,6 +263,20 @@ sub check_leases
 		my $before = $d->[ $k - 1 ];
 		$self->count('V', "$name: offset $e->{offset} was leased twice within " . sprintf('%.3f s', $d->[$k]{end} - $before->{begin}))
 		  if $before->{kind} eq 'lease' && !$before->{over} && $d->[$k]{end} < $before->{begin} + $self->{lease};
+	}
+}
+
+# Until an event is settled, the next of its aggregate comes with it or not at all.
+sub check_order
+{
+	my ($self, $name, $first, $next) = @_;
+	my $deliveries = $self->{deliveries}{$name};
+	my $settled = $self->{settling}{$name}{ $first->{id} } // $self->{tried}{$name}{ $first->{id} } // return;
+	my %with = map { ("$_->{file} $_->{end}" => 1) } @{ $deliveries->{ $first->{id} } // [] };
+	foreach (@{ $deliveries->{ $next->{id} } // [] })
+	{
+		next if $_->{end} >= $settled || $with{"$_->{file} $_->{end}"};
+		$self->count('O', "$name: offset $next->{offset} of $next->{aggregate} came before $first->{offset} was settled");
 	}
 }
 

@@ -28,7 +28,7 @@ sub new
 {
 	my ($class, $node, %option) = @_;
 	my $self = bless {
-		producers => 16, consumers => 8, db => 'postgres', lease => 2, pause => 0.02, seed => 1,
+		producers => 16, consumers => 8, db => 'postgres', lease => 2, pause => 0.03, seed => 1,
 		async => 0, lsn => 0, kinds => '', %option
 	}, $class;
 	die 'Load needs a folder' unless $self->{folder};
@@ -346,10 +346,10 @@ sub settle
 {
 	my ($self, $me, $receipt, $ids, $sql) = @_;
 	my ($s, $out) = @{$me}{qw(s out)};
-	$out->write('try', $me->{name}, @$ids);
+	$out->write('try', $me->{name}, Ledger::now(), @$ids);
 	if (defined $s->query($sql))
 	{
-		$out->write_sync('settled', $me->{name}, Ledger::now(), @$ids);
+		$out->write('settled', $me->{name}, Ledger::now(), @$ids);
 		$me->{old} = $receipt unless $sql =~ /\{/;
 	}
 	elsif (!$s->{lost})
@@ -375,7 +375,7 @@ sub consume_in_one
 	my @ids = map { @{ $_->[1] } } @$deliveries;
 	if (@ids)
 	{
-		$out->write('try', $name, @ids);
+		$out->write('try', $name, Ledger::now(), @ids);
 		my $sql = "INSERT INTO applied SELECT '$name', unnest('{" . join(',', @ids) . "}'::uuid[])";
 		$sql .= ";\nSELECT eb_ack($_->[0])" foreach @$deliveries;
 		if (!defined $s->query($sql))
@@ -391,7 +391,7 @@ sub consume_in_one
 		$out->write('refused', $name, @ids);
 		$s->query('ROLLBACK');
 	}
-	elsif (defined $s->query('COMMIT')) { $out->write_sync('settled', $name, Ledger::now(), @ids) if @ids; }
+	elsif (defined $s->query('COMMIT')) { $out->write('settled', $name, Ledger::now(), @ids) if @ids; }
 	elsif (!$s->{lost}) { $self->note_error($out, 'commit', $s); $s->query('ROLLBACK'); }
 }
 

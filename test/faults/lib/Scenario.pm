@@ -135,6 +135,26 @@ sub wait_up
 	defined $self->ask($node, 'SELECT 1', $db) or die 'the server does not come back';
 }
 
+# Makes the next process that comes to a fault point kill itself there, waits
+# until it did, and until the server and another relay are back; returns the
+# seconds that took, or undef if nobody came.  For a build with -DEB_FAULTS.
+sub kill_at
+{
+	my ($self, $node, $point, %option) = @_;
+	my $db = $option{db} // 'postgres';
+	my $relay = "FROM pg_stat_activity WHERE backend_type = 'eventbus relay' AND datname = '$db'";
+	my $old = $self->ask($node, "SELECT pid $relay") || 0;
+	my $file = $node->data_dir . "/eventbus.kill.$point";
+	my $deadline = time + ($option{timeout} // 20);
+	append_to_file($file, '');
+	select undef, undef, undef, 0.005 while -e $file && time < $deadline;
+	return undef if unlink $file;
+	$self->{faults}++;
+	my $died = time;
+	$self->wait_for($node, "SELECT count(*) = 1 $relay AND pid <> $old");
+	return time - $died;
+}
+
 # Waits until a query says t; returns the seconds it took, or dies.
 sub wait_for
 {
@@ -185,7 +205,7 @@ sub heal_and_check
 	my $failed = $load->stop_producers;
 	my $drained = eval {
 		$self->wait_for($load->{node}, "SELECT lag = 0 AND queued = 0 FROM eb_stat_bus", db => $load->{db},
-			timeout => $option{timeout} // ($self->{fault} ? 15 : 60));
+			timeout => $option{timeout} // ($self->{fault} ? 12 : 30 * $self->{slack} + 30));
 		1;
 	};
 	my $h = time - $healed;
@@ -193,7 +213,7 @@ sub heal_and_check
 	$self->part(0, "$failed processes of the load failed") if $failed;
 	$self->{h} = $h if $h > ($self->{h} // 0);
 	$self->part(0, "the queue was not drained within $h s") unless $drained;
-	$self->part(0, sprintf('H = %.1f s', $h)) if $drained && $h > 30;
+	$self->bound('H', $h, 30) if $drained;
 	return $self->check($load, %option);
 }
 
