@@ -8,14 +8,14 @@ my $node = $s->node;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION eventbus;
 	CREATE TABLE other (tx text, i int);
-	CREATE FUNCTION both(t text, i int) RETURNS void LANGUAGE sql AS $$
+	CREATE FUNCTION emit_both(t text, i int) RETURNS void LANGUAGE sql AS $$
 		SELECT eb_emit('sub.one', jsonb_build_object('tx', t, 'i', i)); INSERT INTO other VALUES (t, i) $$;
 	-- One after another; each k-th fails.
 	CREATE PROCEDURE flat(t text, n int, k int) LANGUAGE plpgsql AS $$
 	BEGIN
 		FOR i IN 1 .. n LOOP
 			BEGIN
-				PERFORM both(t, i);
+				PERFORM emit_both(t, i);
 				IF i % k = 0 THEN PERFORM 1 / 0; END IF;
 			EXCEPTION WHEN division_by_zero THEN NULL;
 			END;
@@ -24,7 +24,7 @@ $node->safe_psql('postgres', q{
 	-- One in another; from level "down to" on all is rolled back.
 	CREATE FUNCTION nested(t text, level int, depth int, broken int) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
-		PERFORM both(t, level);
+		PERFORM emit_both(t, level);
 		IF level < depth THEN
 			BEGIN
 				PERFORM nested(t, level + 1, depth, broken);
@@ -32,7 +32,7 @@ $node->safe_psql('postgres', q{
 			EXCEPTION WHEN division_by_zero THEN NULL;
 			END;
 		END IF;
-		PERFORM both(t, 100000 + level);
+		PERFORM emit_both(t, 100000 + level);
 	END $$});
 
 my $n = 0;
@@ -59,12 +59,12 @@ foreach my $round (1 .. $s->{short} ? 20 : 200)
 		if ($r < 0.3) { push @open, "s$i"; $sql .= "SAVEPOINT s$i;"; }
 		elsif ($r < 0.45 && @open) { my $k = int rand @open; $sql .= "ROLLBACK TO $open[$k];"; splice @open, $k + 1; }
 		elsif ($r < 0.55 && @open) { my $k = int rand @open; $sql .= "RELEASE $open[$k];"; splice @open, $k; }
-		else { $sql .= "SELECT both(TX, $i);"; }
+		else { $sql .= "SELECT emit_both(TX, $i);"; }
 	}
 	transaction($sql . (rand() < 0.8 ? 'COMMIT' : 'ROLLBACK'));
 }
 # 10,000 savepoints, open at once, half of them rolled back.
-transaction('BEGIN;' . join('', map { "SAVEPOINT a; SELECT both(TX, $_);" . ($_ == 5000 ? 'SAVEPOINT b;' : '') } 1 .. ($s->{short} ? 2000 : 10000)) . ($s->{short} ? 'COMMIT' : 'ROLLBACK TO b; COMMIT'));
+transaction('BEGIN;' . join('', map { "SAVEPOINT a; SELECT emit_both(TX, $_);" . ($_ == 5000 ? 'SAVEPOINT b;' : '') } 1 .. ($s->{short} ? 2000 : 10000)) . ($s->{short} ? 'COMMIT' : 'ROLLBACK TO b; COMMIT'));
 
 # The other rows are what the server itself makes of it.
 my $log = q{(SELECT payload->>'tx' AS tx, (payload->>'i')::int AS i FROM eventbus.event)};
