@@ -73,7 +73,14 @@ sub receive
 		|| ($eol = index $self->{buffer}, "\n", $at) < 0)
 	{
 		my $left = $deadline - time;
-		if ($left <= 0) { $self->{error} = 'timeout'; return undef; }
+		if ($left <= 0)
+		{
+			# Out of step from here on, so it is of no more use.
+			$self->{error} = 'timeout';
+			$self->{lost} = 1;
+			kill 'TERM', $self->{pid};
+			return undef;
+		}
 		next unless $self->{select}->can_read($left);
 		my $read = sysread $self->{out}, $self->{buffer}, 65536, length $self->{buffer};
 		if (!$read) { $self->{lost} = 1; $self->{error} = 'lost'; return undef; }

@@ -111,11 +111,11 @@ sub pids
 	return split /\n/, $rows // '';
 }
 
-# The rows of a query, tried until the server answers; undef after a minute.
+# The rows of a query, tried until the server answers; undef after three minutes.
 sub ask
 {
 	my ($self, $node, $sql, $db) = @_;
-	my $deadline = time + 60;
+	my $deadline = time + 180;
 	while (time < $deadline)
 	{
 		my $s = EbSession->connect($node->connstr($db // 'postgres'), 'scenario', $deadline) or last;
@@ -145,7 +145,7 @@ sub kill_at
 	my $relay = "FROM pg_stat_activity WHERE backend_type = 'eventbus relay' AND datname = '$db'";
 	my $old = $self->ask($node, "SELECT pid $relay") || 0;
 	my $file = $node->data_dir . "/eventbus.kill.$point";
-	my $deadline = time + ($option{timeout} // 20);
+	my $deadline = time + ($option{timeout} // 60);
 	append_to_file($file, '');
 	select undef, undef, undef, 0.005 while -e $file && time < $deadline;
 	return undef if unlink $file;
@@ -160,7 +160,7 @@ sub wait_for
 {
 	my ($self, $node, $sql, %option) = @_;
 	my $begin = time;
-	my $deadline = $begin + ($option{timeout} // 60);
+	my $deadline = $begin + ($option{timeout} // 180);
 	while (time < $deadline)
 	{
 		return time - $begin if ($self->ask($node, $sql, $option{db}) // '') eq 't';
