@@ -12,7 +12,7 @@ EXTENSION = eventbus
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" eventbus.control)
 MODULE_big = eventbus
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -DEB_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
 DATA_built = build/eventbus--$(EXTVERSION).sql
@@ -30,6 +30,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 $(OBJS): $(wildcard src/*.h)
+src/catalog.o src/catalog.bc: eventbus.control
 else
 # What follows installs PostgreSQL when it is missing; building by hand does not.
 .PHONY: all install clean
@@ -71,6 +72,11 @@ ifneq ($(wildcard test/faults/run),)
 test-faults:
 	@$(STAGE) test test/faults/run
 endif
+
+# When a version is released, its install script is kept: see sql/released/README.md.
+.PHONY: release-script
+release-script: build/eventbus--$(EXTVERSION).sql
+	cp $< sql/released/
 
 distclean: demo-stop clean
 	rm -rf build

@@ -1,5 +1,9 @@
 -- Watching: counters from shared memory, views for \watch, health and metrics.  Payloads are never shown.
 
+CREATE FUNCTION eventbus.library(OUT version text, OUT serves boolean)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'eventbus_library';
+COMMENT ON FUNCTION eventbus.library() IS 'the version of the loaded library, and whether it works with that of the SQL';
+
 CREATE FUNCTION eventbus.stat_server(
     OUT preloaded boolean, OUT launcher_pid int, OUT no_worker_slot boolean) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'eventbus_stat_server';
@@ -205,7 +209,17 @@ AS $$
 DECLARE
     s record;
     b record;
+    l record;
+    installed text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'eventbus');
 BEGIN
+    SELECT * INTO l FROM eventbus.library();
+    RETURN QUERY SELECT 'version', CASE WHEN NOT l.serves THEN 'fail' WHEN l.version <> installed THEN 'warn' ELSE 'ok' END,
+        format('library %s, extension %s', l.version, installed),
+        CASE WHEN l.version <> installed THEN 'Install the library of the newer version and restart the server if the '
+            'library is the older one; otherwise run ALTER EXTENSION eventbus UPDATE.' END;
+    IF NOT l.serves THEN
+        RETURN;
+    END IF;
     SELECT * INTO s FROM eventbus.stat_server();
     IF NOT s.preloaded THEN
         RETURN QUERY VALUES ('preload', 'fail', 'the library is not loaded at server start; events can be neither emitted nor consumed',
@@ -312,7 +326,7 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.eb_metrics() IS 'the statistics of this database with Prometheus names; counters begin at zero when the server starts';
 
-REVOKE ALL ON FUNCTION eventbus.stat_server(), eventbus.stat_database(), eventbus.stat_subscription(),
+REVOKE ALL ON FUNCTION eventbus.library(), eventbus.stat_server(), eventbus.stat_database(), eventbus.stat_subscription(),
     eventbus.stat_waiting(), eventbus.latency_quantile(bigint[], double precision), eventbus.event_age(uuid),
     eventbus.offset_age(bigint), eventbus.health_relay(), eventbus.health_queue(),
     @extschema@.eb_health(), @extschema@.eb_metrics() FROM PUBLIC;

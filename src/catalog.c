@@ -5,6 +5,9 @@
  * The cache is dropped whole by any relcache invalidation of one of the cached
  * tables (DROP EXTENSION reaches them all) and filled at the next use: fill a
  * copy, then publish it, so an error half-way leaves the cache invalid.
+ *
+ * Library and SQL are installed apart, so that one may be newer than the other.
+ * The version is compared when the cache is filled; from then on a flag is.
  */
 #include "postgres.h"
 
@@ -14,15 +17,27 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog.h"
 #include "eventbus.h"
+
+PG_FUNCTION_INFO_V1(eventbus_library);
+
+/*
+ * Versions of the SQL that this library works with: its own, which the Makefile
+ * takes from the control file, and those before it whose every C function is
+ * still here and means the same.
+ */
+static const char *const served[] = {EB_VERSION};
 
 static EbCatalog cache;
 static bool valid = false;
@@ -53,9 +68,16 @@ read_extension(EbCatalog *c)
 	{
 		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
 
+		bool		isnull;
+		Datum		version = heap_getattr(tuple, Anum_pg_extension_extversion,
+										   RelationGetDescr(rel), &isnull);
+
 		c->extension = form->oid;
 		c->owner = form->extowner;
 		c->api_schema = form->extnamespace;
+		strlcpy(c->version, TextDatumGetCString(version), EB_VERSION_LEN);
+		for (int i = 0; i < lengthof(served); i++)
+			c->served |= strcmp(c->version, served[i]) == 0;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -116,7 +138,42 @@ eb_catalog_if_installed(void)
 	return &cache;
 }
 
-/* The cache; errors with 55000 if the extension is not installed here. */
+/* Compares "1.10.2" and "1.9" by their numbers: negative, zero or positive. */
+static int
+compare_versions(const char *a, const char *b)
+{
+	while (*a != '\0' || *b != '\0')
+	{
+		char	   *a_end;
+		char	   *b_end;
+		long		x = strtol(a, &a_end, 10);
+		long		y = strtol(b, &b_end, 10);
+
+		if (x != y)
+			return x < y ? -1 : 1;
+		a = a_end + strcspn(a_end, "0123456789");
+		b = b_end + strcspn(b_end, "0123456789");
+	}
+	return 0;
+}
+
+static void
+report_version(const EbCatalog *c)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the library of eventbus has version %s, and the extension version %s",
+					EB_VERSION, c->version),
+			 compare_versions(c->version, EB_VERSION) < 0
+			 ? errhint("Run ALTER EXTENSION eventbus UPDATE.")
+			 : errhint("Install the library of version %s, if that is not done, and restart the server.",
+					   c->version)));
+}
+
+/*
+ * The cache; errors with 55000 if the extension is not installed here, or in a
+ * version that this library does not serve.
+ */
 const EbCatalog *
 eb_catalog(void)
 {
@@ -127,7 +184,32 @@ eb_catalog(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension eventbus is not installed in this database"),
 				 errhint("Run CREATE EXTENSION eventbus.")));
+	if (unlikely(!c->served))
+		report_version(c);
 	return c;
+}
+
+/* See catalog.h. */
+void
+eb_catalog_renew(void)
+{
+	valid = false;
+	CacheInvalidateRelcacheByRelid(eb_catalog()->event);
+}
+
+/* eventbus.library(OUT version text, OUT serves boolean) */
+Datum
+eventbus_library(PG_FUNCTION_ARGS)
+{
+	Datum		values[2] = {CStringGetTextDatum(EB_VERSION)};
+	bool		nulls[2] = {0};
+	const EbCatalog *c = eb_catalog_if_installed();
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 2)
+		elog(ERROR, "unexpected result type");
+	values[1] = BoolGetDatum(c != NULL && c->served);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 
 /*

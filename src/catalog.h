@@ -16,9 +16,13 @@ typedef struct EbStoreOids
 	Oid			index[2];
 } EbStoreOids;
 
+#define EB_VERSION_LEN	32
+
 typedef struct EbCatalog
 {
 	Oid			extension;
+	char		version[EB_VERSION_LEN];	/* of the SQL */
+	bool		served;			/* the library works with that version */
 	Oid			owner;			/* the extension's; whose rights our SQL uses */
 	Oid			api_schema;		/* where eb_emit and its kin live */
 	Oid			schema;			/* eventbus */
@@ -36,6 +40,12 @@ typedef struct EbCatalog
 
 extern const EbCatalog *eb_catalog(void);
 extern const EbCatalog *eb_catalog_if_installed(void);
+
+/*
+ * The extension was installed or updated in this transaction: every session reads
+ * the catalog anew, this one at once.  Errors if the library does not serve it.
+ */
+extern void eb_catalog_renew(void);
 
 /* Run SQL as the extension's owner, with nothing of the caller's search_path. */
 typedef struct EbOwnerScope

@@ -34,6 +34,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "guc.h"
 #include "launcher.h"
 #include "shmem.h"
@@ -62,7 +63,7 @@ typedef struct EbLaunch
 
 static HTAB *launches = NULL;
 static bool no_worker_slot = false;
-static bool announced = false;	/* CREATE EXTENSION in this transaction */
+static bool announced = false;	/* CREATE or ALTER EXTENSION in this transaction */
 
 PG_FUNCTION_INFO_V1(eventbus_announce);
 
@@ -221,8 +222,9 @@ is_due(EbLaunch *launch, TimestampTz now)
 		info.state == EB_RELAY_ABSENT)
 		return false;
 
-	/* the second comparison is for a clock that was set back */
-	return launch->restart_at <= now ||
+	/* the last comparison is for a clock that was set back */
+	return (info.slotted && info.state == EB_RELAY_UNKNOWN) ||
+		launch->restart_at <= now ||
 		launch->restart_at > now + BACKOFF_MAX_MS * INT64CONST(1000);
 }
 
@@ -407,7 +409,7 @@ eb_launcher_main(Datum arg)
 	launcher_loop();
 }
 
-/* CREATE EXTENSION has committed: a relay is wanted. */
+/* CREATE EXTENSION, or ALTER EXTENSION UPDATE, has committed: a relay is wanted. */
 static void
 announce_at_commit(XactEvent event, void *arg)
 {
@@ -416,12 +418,13 @@ announce_at_commit(XactEvent event, void *arg)
 	announced = false;
 	if (event == XACT_EVENT_COMMIT)
 	{
+		eb_shmem_relay_retry(MyDatabaseId);
 		(void) eb_shmem_want();
 		eb_wake_launcher();
 	}
 }
 
-/* eventbus.announce(): the last statement of the install script. */
+/* eventbus.announce(): the last statement of every script of ours. */
 Datum
 eventbus_announce(PG_FUNCTION_ARGS)
 {
@@ -432,6 +435,7 @@ eventbus_announce(PG_FUNCTION_ARGS)
 				 errhint("Add eventbus to shared_preload_libraries and restart the server.")));
 	else
 	{
+		eb_catalog_renew();
 		(void) eb_shmem_db();	/* says now if there are too many databases */
 		announced = true;
 	}

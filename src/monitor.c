@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "shmem.h"
 
 PG_FUNCTION_INFO_V1(eventbus_stat_server);
@@ -35,6 +36,14 @@ static const char *const state_names[] = {
 	[EB_RELAY_FAILED] = "failed",
 };
 
+/* The columns are those of our version only. */
+static void
+begin_rows(FunctionCallInfo fcinfo)
+{
+	(void) eb_catalog();
+	InitMaterializedSRF(fcinfo, 0);
+}
+
 static void
 put_time(Datum *value, bool *isnull, TimestampTz at)
 {
@@ -50,7 +59,7 @@ eventbus_stat_server(PG_FUNCTION_ARGS)
 	Datum		values[STAT_SERVER_COLS] = {0};
 	bool		nulls[STAT_SERVER_COLS] = {0};
 
-	InitMaterializedSRF(fcinfo, 0);
+	begin_rows(fcinfo);
 	values[0] = BoolGetDatum(eb_shmem != NULL);
 	nulls[1] = nulls[2] = true;
 	if (eb_shmem != NULL)
@@ -74,7 +83,7 @@ eventbus_stat_database(PG_FUNCTION_ARGS)
 	EbDbStat   *stats = NULL;
 	int			n = 0;
 
-	InitMaterializedSRF(fcinfo, 0);
+	begin_rows(fcinfo);
 	if (eb_shmem != NULL)
 		stats = eb_shmem_stat_dbs(&n);
 	for (int i = 0; i < n; i++)
@@ -127,7 +136,7 @@ eventbus_stat_subscription(PG_FUNCTION_ARGS)
 	EbSubStat  *stats = NULL;
 	int			n = 0;
 
-	InitMaterializedSRF(fcinfo, 0);
+	begin_rows(fcinfo);
 	if (eb_shmem != NULL)
 		stats = eb_shmem_stat_subs(MyDatabaseId, &n);
 	for (int i = 0; i < n; i++)
@@ -162,7 +171,7 @@ eventbus_stat_waiting(PG_FUNCTION_ARGS)
 	EbWaitStat *stats = NULL;
 	int			n = 0;
 
-	InitMaterializedSRF(fcinfo, 0);
+	begin_rows(fcinfo);
 	if (eb_shmem != NULL)
 		stats = eb_shmem_stat_waits(MyDatabaseId, &n);
 	for (int i = 0; i < n; i++)

@@ -273,6 +273,7 @@ extern void eb_shmem_relay_read(Oid dboid, EbRelayInfo *info);
 extern bool eb_shmem_relay_starting(Oid dboid);
 extern void eb_shmem_relay_failed(Oid dboid, int failures, TimestampTz restart_at);
 extern void eb_shmem_relay_healthy(Oid dboid);
+extern void eb_shmem_relay_retry(Oid dboid);
 extern bool eb_shmem_relay_claim(EbDb *db);
 extern void eb_shmem_relay_leaving(EbRelayState state);
 extern void eb_shmem_relay_absent(Oid dboid);

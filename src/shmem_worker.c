@@ -12,6 +12,7 @@
  *	RUNNING   -> ABSENT		the worker, when the extension was dropped
  *	RUNNING   -> FAILED		the worker's exit callback, after an error
  *	FAILED    -> STARTING	launcher, at restart_at
+ *	FAILED    -> UNKNOWN	CREATE EXTENSION, ALTER EXTENSION UPDATE
  *	ABSENT    -> UNKNOWN	CREATE EXTENSION or an emit
  *
  * A database that nobody has emitted in has no slot; its first relay is then a
@@ -211,6 +212,19 @@ eb_shmem_relay_failed(Oid dboid, int failures, TimestampTz restart_at)
 		db->relay_failures = failures;
 		db->relay_restart_at = restart_at;
 	}
+	LWLockRelease(eb_shmem->directory);
+}
+
+/* The extension was installed or updated here: a relay that failed may try at once. */
+void
+eb_shmem_relay_retry(Oid dboid)
+{
+	EbDb	   *db;
+
+	LWLockAcquire(eb_shmem->directory, LW_EXCLUSIVE);
+	db = slot_of(dboid);
+	if (db != NULL && db->relay_state == EB_RELAY_FAILED)
+		db->relay_state = EB_RELAY_UNKNOWN;
 	LWLockRelease(eb_shmem->directory);
 }
 
