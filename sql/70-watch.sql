@@ -213,6 +213,18 @@ DECLARE
     installed text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'eventbus');
 BEGIN
     SELECT * INTO l FROM eventbus.library();
+    -- What does not serve this version says no more than that.
+    IF l.serves THEN
+        SELECT * INTO s FROM eventbus.stat_server();
+    ELSE
+        SELECT NULL::boolean AS preloaded INTO s;
+    END IF;
+    IF NOT s.preloaded THEN
+        RETURN QUERY VALUES ('preload', 'fail', 'the library is not loaded at server start; events can be neither emitted nor consumed',
+            'Add eventbus to shared_preload_libraries and restart the server.');
+    ELSIF s.preloaded THEN
+        RETURN QUERY VALUES ('preload', 'ok', 'the library was loaded at server start', NULL);
+    END IF;
     RETURN QUERY SELECT 'version', CASE WHEN NOT l.serves THEN 'fail' WHEN l.version <> installed THEN 'warn' ELSE 'ok' END,
         format('library %s, extension %s', l.version, installed),
         CASE WHEN l.version <> installed THEN 'Install the library of the newer version and restart the server if the '
@@ -220,12 +232,7 @@ BEGIN
     IF NOT l.serves THEN
         RETURN;
     END IF;
-    SELECT * INTO s FROM eventbus.stat_server();
-    IF NOT s.preloaded THEN
-        RETURN QUERY VALUES ('preload', 'fail', 'the library is not loaded at server start; events can be neither emitted nor consumed',
-            'Add eventbus to shared_preload_libraries and restart the server.');
-    ELSE
-        RETURN QUERY VALUES ('preload', 'ok', 'the library was loaded at server start', NULL);
+    IF s.preloaded THEN
         RETURN QUERY SELECT 'launcher',
             CASE WHEN s.launcher_pid IS NOT NULL OR pg_is_in_recovery() THEN 'ok' ELSE 'fail' END,
             CASE WHEN s.launcher_pid IS NOT NULL THEN format('process %s', s.launcher_pid)
