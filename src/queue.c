@@ -23,57 +23,30 @@
 #include "catalog.h"
 #include "compat.h"
 #include "log.h"
+#include "offsets.h"
 #include "queue.h"
 #include "store.h"
 
-/* Offsets as varint distances, the first from first_offset. */
 static bytea *
 encode_offsets(const EbDelivery *d)
 {
-	bytea	   *out = palloc(VARHDRSZ + d->events * 10);
-	unsigned char *p = (unsigned char *) VARDATA(out);
-	int64		prev = d->first_offset;
+	bytea	   *out = palloc(VARHDRSZ + EB_OFFSETS_SIZE(d->events));
 
-	for (int i = 0; i < d->events; i++)
-	{
-		uint64		delta = (uint64) (d->offsets[i] - prev);
-
-		while (delta >= 0x80)
-		{
-			*p++ = (unsigned char) (delta | 0x80);
-			delta >>= 7;
-		}
-		*p++ = (unsigned char) delta;
-		prev = d->offsets[i];
-	}
-	SET_VARSIZE(out, (char *) p - (char *) out);
+	SET_VARSIZE(out, VARHDRSZ + eb_offsets_encode(d->offsets, d->events, d->first_offset,
+												  (unsigned char *) VARDATA(out)));
 	return out;
 }
 
 static int64 *
 decode_offsets(bytea *in, int64 first, int n)
 {
-	const unsigned char *p = (const unsigned char *) VARDATA_ANY(in);
-	const unsigned char *end = p + VARSIZE_ANY_EXHDR(in);
-	int64	   *offsets = palloc(n * sizeof(int64));
-	int64		prev = first;
+	int64	   *offsets = palloc(Max(n, 0) * sizeof(int64));
 
-	for (int i = 0; i < n; i++)
-	{
-		uint64		delta = 0;
-
-		for (int shift = 0;; shift += 7)
-		{
-			if (p >= end || shift > 63)
-				ereport(ERROR,
-						(errcode(ERRCODE_DATA_CORRUPTED),
-						 errmsg("offsets of a delivery are corrupt")));
-			delta |= (uint64) (*p & 0x7f) << shift;
-			if ((*p++ & 0x80) == 0)
-				break;
-		}
-		offsets[i] = prev = prev + (int64) delta;
-	}
+	if (!eb_offsets_decode((const unsigned char *) VARDATA_ANY(in), VARSIZE_ANY_EXHDR(in),
+						   first, n, offsets))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("offsets of a delivery are corrupt")));
 	return offsets;
 }
 

@@ -24,8 +24,8 @@ typedef enum EbTokenKind
 typedef struct EbToken
 {
 	const char *s;
-	uint16		len;
-	uint16		kind;			/* EbTokenKind */
+	int			len;
+	EbTokenKind kind;
 } EbToken;
 
 typedef struct EbPattern
@@ -251,7 +251,7 @@ match_tokens(const EbToken *pattern, int npattern, const EbToken *type, int ntyp
 	{
 		if (i >= ntype)
 			return false;
-		switch ((EbTokenKind) pattern[i].kind)
+		switch (pattern[i].kind)
 		{
 			case EB_TOKEN_REST:
 				return true;
