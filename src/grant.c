@@ -48,6 +48,7 @@ static MemoryContext cache_context = NULL;
 static List *grants = NIL;
 static bool held[EB_PRIVILEGES];	/* somebody holds it */
 static bool valid = false;
+static bool missed = false;		/* an invalidation came while we read */
 static Oid	cached_relid = InvalidOid;
 static bool registered = false;
 
@@ -62,6 +63,7 @@ invalidate(Datum arg, Oid relid)
 	if (relid == InvalidOid || relid == cached_relid)
 	{
 		valid = false;
+		missed = true;
 		emitter_len = -1;
 	}
 }
@@ -109,13 +111,15 @@ reload(void)
 		CacheRegisterSyscacheCallback(AUTHOID, invalidate_roles, (Datum) 0);
 		registered = true;
 	}
+	/* An error on the way leaves the cache stale: it must not let anyone in. */
+	valid = false;
+	emitter_len = -1;
 	cached_relid = eb_catalog()->privilege;
 	rel = table_open(cached_relid, AccessShareLock);
 	fresh = AllocSetContextCreate(CurrentMemoryContext, "eventbus privileges",
 								  ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(fresh);
-	valid = true;				/* an invalidation from here on unsets it */
-	emitter_len = -1;
+	missed = false;				/* an invalidation from here on leaves it stale */
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -133,6 +137,7 @@ reload(void)
 		MemoryContextDelete(cache_context);
 	cache_context = fresh;
 	grants = list;
+	valid = !missed;
 	any[EB_PRIVILEGE_READ] |= any[EB_PRIVILEGE_SUBSCRIBE];
 	memcpy(held, any, sizeof(held));
 }
