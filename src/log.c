@@ -181,10 +181,7 @@ open_segment(int64 offset)
 	for (int i = 0; i < cache.nindexes; i++)
 		cache.indexes[i].rel = index_open(cache.indexes[i].relid, RowExclusiveLock);
 	if (cache.computed)
-	{
 		writer.estate = CreateExecutorState();
-		PushActiveSnapshot(GetTransactionSnapshot());
-	}
 }
 
 static void
@@ -192,7 +189,6 @@ close_segment(void)
 {
 	if (writer.estate != NULL)
 	{
-		PopActiveSnapshot();
 		FreeExecutorState(writer.estate);
 		writer.estate = NULL;
 		cache.segment = InvalidOid; /* its expressions' state is gone */
@@ -259,6 +255,8 @@ eb_log_append_begin(int64 n)
 	memset(&writer, 0, sizeof(writer));
 	writer.cid = GetCurrentCommandId(true);
 	eb_log_ensure_segment(next + n - 1);
+	/* what writes toast or evaluates an index's expression must hold one */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	open_segment(next);
 }
 
@@ -314,4 +312,5 @@ eb_log_append_end(void)
 {
 	eb_log_append_flush();
 	close_segment();
+	PopActiveSnapshot();
 }
