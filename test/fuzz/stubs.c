@@ -15,13 +15,18 @@
 #include "lib/stringinfo.h"
 #undef appendBinaryStringInfo
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "stubs.h"
 
 static void **chunks;
 static size_t nchunks;
 static size_t maxchunks;
-jmp_buf		fuzz_error;
+sigjmp_buf	fuzz_error;
+sigjmp_buf *PG_exception_stack = &fuzz_error;
+MemoryContext CurrentMemoryContext = NULL;
 
 static void *
 remember(void *p)
@@ -161,7 +166,7 @@ check_stack_depth(void)
 	if (base == NULL)
 		base = &here;
 	if (base - &here > 1024 * 1024)
-		longjmp(fuzz_error, 1);
+		siglongjmp(fuzz_error, 1);
 }
 
 int
@@ -189,4 +194,102 @@ pg_mb2wchar_with_len(const char *from, pg_wchar *to, int len)
 	}
 	to[n] = 0;
 	return n;
+}
+
+/* ereport(ERROR): the message is made, as it would be, and thrown away. */
+
+bool
+errstart(int elevel, const char *domain)
+{
+	return true;
+}
+
+bool
+errstart_cold(int elevel, const char *domain)
+{
+	return true;
+}
+
+void
+errfinish(const char *filename, int lineno, const char *funcname)
+{
+	siglongjmp(fuzz_error, 1);
+}
+
+int
+errcode(int sqlerrcode)
+{
+	return 0;
+}
+
+#define MESSAGE_STUB(name) \
+	int \
+	name(const char *fmt,...) \
+	{ \
+		va_list		args; \
+		char		message[2048]; \
+ \
+		va_start(args, fmt); \
+		vsnprintf(message, sizeof(message), fmt, args); \
+		va_end(args); \
+		return 0; \
+	}
+
+MESSAGE_STUB(errmsg)
+MESSAGE_STUB(errmsg_internal)
+MESSAGE_STUB(errdetail)
+MESSAGE_STUB(errhint)
+
+/* Never called: the arrays, times and random bytes that the files under test know, too. */
+
+bool
+pg_strong_random(void *buf, size_t len)
+{
+	abort();
+}
+
+void
+deconstruct_array(ArrayType *array, Oid elmtype, int elmlen, bool elmbyval, char elmalign,
+				  Datum **elemsp, bool **nullsp, int *nelemsp)
+{
+	abort();
+}
+
+char *
+text_to_cstring(const text *t)
+{
+	abort();
+}
+
+int
+timestamp2tm(Timestamp dt, int *tzp, struct pg_tm *tm, fsec_t *fsec, const char **tzn,
+			 pg_tz *attimezone)
+{
+	abort();
+}
+
+char *
+psprintf(const char *fmt,...)
+{
+	abort();
+}
+
+/* As the server's for UTF-8. */
+int
+pg_mbcliplen(const char *mbstr, int len, int limit)
+{
+	int			clen = 0;
+
+	while (len > 0 && *mbstr != '\0')
+	{
+		unsigned char c = *mbstr;
+		int			l = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+
+		if (clen + l > limit)
+			break;
+		clen += l;
+		len -= l;
+		mbstr += l;
+	}
+	return clen;
 }

@@ -6,7 +6,7 @@
 
 #include <setjmp.h>
 
-extern jmp_buf fuzz_error;
+extern sigjmp_buf fuzz_error;
 extern void fuzz_reset(void);
 
 #endif							/* EB_FUZZ_STUBS_H */
