@@ -6,6 +6,8 @@
 #   make demo, make demo-stop              see it work on a private server
 #   make test [SUITE=...] [TEST=...]       every test, on private servers
 #   make test-faults [SCENARIO=...]        the fault matrix: test/faults/README.md
+#   make test-assert, test-sanitize, test-valgrind
+#                                          the same on servers built to find mistakes
 #   make bench                             eventbus beside a plain INSERT and PgQ
 #   make installcheck                      the regression and isolation suites
 EXTENSION = eventbus
@@ -47,10 +49,14 @@ STAGE = exec env PG_CONFIG='$(GIVEN_PG_CONFIG)' bash tools/stage
 export SUITE TEST MEASURE ROUNDS SECONDS_EACH EVENTS FSYNC PERF BENCH_CONF KEEP
 export SCENARIO SEEDED BUDGET SOAK KILLS SLACK SEED PRODUCERS CONSUMERS LIST
 
-.PHONY: test installcheck demo demo-stop bench distclean
+.PHONY: test test-assert test-sanitize test-valgrind installcheck demo demo-stop bench distclean
 
 test:
 	@$(STAGE) test tools/run-tests
+
+# Servers of their own, built from Debian's source once.
+test-assert test-sanitize test-valgrind:
+	@exec bash tools/test-flavour $(@:test-%=%)
 
 installcheck: SUITE = regress isolation
 installcheck: TEST := $(or $(REGRESS),$(TEST))
