@@ -155,6 +155,14 @@ register_version(const char *name, Jsonb *schema, const char *compatibility)
 	return newest.version;
 }
 
+static void
+check_writable(const char *what)
+{
+	PreventCommandDuringRecovery(what);
+	PreventCommandIfReadOnly(what);
+	PreventCommandIfParallelMode(what);
+}
+
 Datum
 eventbus_register_type(PG_FUNCTION_ARGS)
 {
@@ -165,6 +173,7 @@ eventbus_register_type(PG_FUNCTION_ARGS)
 	int			version;
 	Oid			relid;
 
+	check_writable("eb_register_type");
 	check_not_null(fcinfo, 0, "type");
 	check_not_null(fcinfo, 1, "schema");
 	check_not_null(fcinfo, 2, "compatibility");
@@ -193,6 +202,7 @@ eventbus_drop_type(PG_FUNCTION_ARGS)
 	Oid			relid;
 	bool		dropped;
 
+	check_writable("eb_drop_type");
 	check_not_null(fcinfo, 0, "type");
 	values[0] = PG_GETARG_DATUM(0);
 	relid = eb_contract_relid();

@@ -216,8 +216,12 @@ eb_log_sequencer(void)
 
 	if (!eb_sequencer_ready(db))
 	{
-		int64		highest = eb_log_max_offset();
+		int64		highest;
 
+		/* a standby must not settle where offsets go on after its promotion */
+		if (RecoveryInProgress())
+			elog(ERROR, "a standby gives out no offsets");
+		highest = eb_log_max_offset();
 		eb_sequencer_start(db, eb_epoch_next_offset(Max(highest, last_position())));
 	}
 	return db;

@@ -139,7 +139,7 @@ Datum
 eventbus_replay(PG_FUNCTION_ARGS)
 {
 	Replay		r = {0};
-	EbDb	   *db = eb_log_sequencer();
+	EbDb	   *db;
 	EbSubscription sub;
 	int64		safe;
 	int64		n;
@@ -149,6 +149,7 @@ eventbus_replay(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("eb_replay");
 	PreventCommandIfReadOnly("eb_replay");
 	PreventCommandIfParallelMode("eb_replay");
+	db = eb_log_sequencer();
 	if (PG_ARGISNULL(ARG_SUBSCRIPTION))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

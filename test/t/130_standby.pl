@@ -45,9 +45,19 @@ sub refused
 refused($_)
   foreach q{SELECT eb_emit('a.b', '1')}, q{SELECT eb_emit('[]'::jsonb)}, q{SELECT * FROM eb_fetch('s')}, "SELECT eb_ack($receipt)",
   "SELECT eb_nack($receipt)", "SELECT eb_extend($receipt)", q{SELECT eb_subscribe('t')}, q{SELECT eb_replay('s', 1)},
-  'SELECT eb_relay_run()', q{SELECT eb_once('x', '} . $id . q{')};
+  'SELECT eb_relay_run()', q{SELECT eb_once('x', '} . $id . q{')}, q{SELECT eb_unsubscribe('s')}, q{SELECT eb_pause('s')}, q{SELECT eb_resume('s')},
+  q{SELECT eb_seek('s', 1)}, q{SELECT eb_dlq_replay('{1}')}, q{SELECT eb_dlq_purge('{1}')}, q{SELECT eb_dead_letter('j', 't', '1', 'MaxRetries')},
+  q{SELECT eb_dlq_source('j', NULL)}, q{SELECT eb_register_type('a.b', '{}')}, q{SELECT eb_drop_type('a.b')}, q{SELECT eb_grant('emit', '>', 'pg_monitor')},
+  q{SELECT eb_revoke('emit', '>', 'pg_monitor')}, q{SELECT eb_lag_policy('s', 'skip')};
+is($standby->safe_psql('postgres', q{SELECT count(*) > 0 FROM eb_health()}), 't', 'eb_health answers');
+is($standby->safe_psql('postgres', q{SELECT count(*) > 0 FROM eb_metrics()}), 't', 'eb_metrics, too');
+is($standby->safe_psql('postgres', q{SELECT eb_await('} . $id . q{', 's', '10 ms') IS NOT NULL}), 't', 'and eb_await');
 is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'eventbus%'"),
 	0, 'no worker of ours');
+
+# What was refused has not fixed where offsets go on: the primary goes on meanwhile.
+$primary->safe_psql('postgres', q{SELECT count(eb_emit('b.c', '1')) FROM generate_series(1, 50)});
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 
 # The primary dies; the standby takes over.
 my $seen = $standby->safe_psql('postgres', 'SELECT max("offset") FROM eb_read(1, 5000)');
