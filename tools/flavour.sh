@@ -34,6 +34,7 @@ flavour_init()
 			chmod +x "$POSTGRES"
 			;;
 	esac
+	[ "$SLOW" = 1 ] || export EB_SLACK=${EB_SLACK:-$((5 * SLOW))}
 }
 
 # Lines in servers' logs that tell of a mistake in C, whichever the flavour.

@@ -63,7 +63,7 @@ sub round_trip
 {
 	$other->must("SELECT eb_emit('small.one', '{}')");
 	my $committed = time;
-	my $deadline = time + 60;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $rows = '';
 	until ($rows ne '' || time > $deadline)
 	{
@@ -103,7 +103,7 @@ $emitter->send('COMMIT');
 my $after = 0;
 $trips = 0;
 # On while the relay has the million to route.
-my $deadline = time + 60;
+my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 do
 {
 	my $took = round_trip();
