@@ -33,6 +33,7 @@ COMMENT ON TABLE eventbus.seek IS 'positions asked for by eb_subscribe and eb_se
 
 -- The queue.  A row is a delivery: a batch of all the events from first_offset to last_offset, or, where that
 -- run has events of others, of the offsets listed (each as its distance from the one before, in base 128).
+-- parts replaces history where events with different histories are retried together.
 CREATE SEQUENCE eventbus.delivery_number CACHE 32;
 CREATE TABLE eventbus.delivery (
     seq                bigint      NOT NULL,
@@ -52,6 +53,7 @@ CREATE TABLE eventbus.delivery (
     consumer           text,
     offsets            bytea,
     history            jsonb,
+    parts              bytea,
     store              smallint    NOT NULL
 ) PARTITION BY LIST (store);
 COMMENT ON TABLE eventbus.delivery IS 'the queue: one row a delivery, that is a batch of events of one subscription and lane';

@@ -72,10 +72,10 @@ bury_plan(void)
 	return plan;
 }
 
-/* See dead_letter.h. */
-void
-eb_dead_letter_bury(EbSubscription *sub, const EbDelivery *d, const int64 *offsets, int n,
-					const char *reason, const char *error)
+/* Buries events with one past. */
+static void
+bury_part(EbSubscription *sub, const EbDelivery *d, const int64 *offsets, int n,
+		  const char *reason, const char *error)
 {
 	EbOwnerScope scope;
 	TimestampTz now = GetCurrentTimestamp();
@@ -85,8 +85,6 @@ eb_dead_letter_bury(EbSubscription *sub, const EbDelivery *d, const int64 *offse
 	char		nulls[11] = "          ";
 	Snapshot	snapshot;
 
-	if (n == 0)
-		return;
 	args[0] = offset_array(offsets, n);
 	args[1] = CStringGetTextDatum(sub->name);
 	args[2] = CStringGetTextDatum(reason);
@@ -110,6 +108,23 @@ eb_dead_letter_bury(EbSubscription *sub, const EbDelivery *d, const int64 *offse
 	UnregisterSnapshot(snapshot);
 	SPI_finish();
 	eb_owner_end(&scope);
+}
+
+/* See dead_letter.h. */
+void
+eb_dead_letter_bury(EbSubscription *sub, const EbDelivery *d, const int64 *offsets, int n,
+					const char *reason, const char *error)
+{
+	EbDelivery	one;
+	int			same;
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i += same)
+	{
+		same = eb_queue_part(d, offsets + i, n - i, &one);
+		bury_part(sub, &one, offsets + i, same, reason, error);
+	}
 	pg_atomic_fetch_add_u64(&sub->shared->dead, n);
 	eb_queue_settled(sub->shared, 0);
 }

@@ -101,6 +101,8 @@ put_row(Output *out, TupleTableSlot *event)
 	values[2] = TimestampTzGetDatum(d->first_delivered_at);
 	values[3] = BoolGetDatum(d->replayed);
 	eb_log_event_datums(event, values + EB_DELIVERY_PREFIX, nulls + EB_DELIVERY_PREFIX);
+	if (d->parts != NULL)
+		values[2] = TimestampTzGetDatum(eb_queue_first_delivered(d, DatumGetInt64(values[ROW_OFFSET])));
 	measure(out, values, nulls);
 	if (out->rows != NULL)
 		keep(out, values, nulls);

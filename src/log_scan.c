@@ -33,7 +33,7 @@
 #define HEAP_RUN_MIN	8
 
 /* A list of offsets is read as a range while at least every nth is in it. */
-#define RANGE_READ_RATIO 8
+#define RANGE_READ_RATIO 4
 
 /* At most so many rows by the index before heap order is tried again. */
 #define PATIENCE_MAX	1024
@@ -60,6 +60,7 @@ struct EbLogScan
 	const int64 *offsets;		/* only these, rising; NULL = all in the range */
 	int			noffsets;		/* how many of them are left */
 	bool		list_as_range;
+	bool		in_list_run;	/* the range is a run of the list */
 };
 
 static void
@@ -174,6 +175,7 @@ eb_log_scan_rescan_list(EbLogScan *scan, const int64 *offsets, int n)
 	scan->offsets = offsets;
 	scan->noffsets = n;
 	scan->list_as_range = (offsets[n - 1] - offsets[0] < (int64) n * RANGE_READ_RATIO);
+	scan->in_list_run = false;
 	if (scan->list_as_range)
 		set_range(scan, offsets[0], offsets[n - 1]);
 }
@@ -278,7 +280,38 @@ next_of_range(EbLogScan *scan)
 	return NULL;
 }
 
-/* The next row whose offset is in the list. */
+/* Goes on with as many offsets of the list as follow each other. */
+static void
+next_list_run(EbLogScan *scan)
+{
+	const int64 *offsets = scan->offsets;
+	int			n = 1;
+
+	while (n < scan->noffsets && offsets[n] == offsets[0] + n)
+		n++;
+	set_range(scan, offsets[0], offsets[0] + n - 1);
+	scan->in_list_run = true;
+	scan->offsets += n;
+	scan->noffsets -= n;
+}
+
+/* The next row whose offset is in the list, which is read run by run. */
+static TupleTableSlot *
+next_of_list_runs(EbLogScan *scan)
+{
+	TupleTableSlot *row;
+
+	for (;;)
+	{
+		if (scan->in_list_run && (row = next_of_range(scan)) != NULL)
+			return row;
+		if (scan->noffsets == 0)
+			return NULL;
+		next_list_run(scan);
+	}
+}
+
+/* The next row whose offset is in the list, which is read as a range. */
 static TupleTableSlot *
 next_of_list(EbLogScan *scan)
 {
@@ -286,15 +319,6 @@ next_of_list(EbLogScan *scan)
 
 	while (scan->noffsets > 0)
 	{
-		if (!scan->list_as_range)
-		{
-			scan->noffsets--;
-			set_range(scan, *scan->offsets, *scan->offsets);
-			scan->offsets++;
-			if ((row = next_of_range(scan)) != NULL)
-				return row;
-			continue;
-		}
 		if ((row = next_of_range(scan)) == NULL)
 			return NULL;
 		while (scan->noffsets > 0 && *scan->offsets < eb_log_slot_offset(row))
@@ -311,7 +335,9 @@ next_of_list(EbLogScan *scan)
 TupleTableSlot *
 eb_log_scan_next(EbLogScan *scan)
 {
-	return scan->offsets == NULL ? next_of_range(scan) : next_of_list(scan);
+	if (scan->offsets == NULL)
+		return next_of_range(scan);
+	return scan->list_as_range ? next_of_list(scan) : next_of_list_runs(scan);
 }
 
 void

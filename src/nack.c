@@ -34,9 +34,17 @@ enum
 	ARG_RETRY_AFTER
 };
 
-/* Puts the chosen events back, to be taken at "due". */
+/* The delay before the next attempt, in microseconds. */
+typedef struct RetryDelay
+{
+	int64		least;
+	int64		most;
+	int64		chosen;
+} RetryDelay;
+
+/* Puts the chosen events back, to be taken after the delay. */
 static void
-schedule(EbSettle *settle, const EbDelivery *failed, TimestampTz due)
+schedule(EbSettle *settle, const EbDelivery *failed, TimestampTz at, const RetryDelay *delay)
 {
 	EbDelivery	retry = *failed;
 	EbSubShared *shared = settle->sub->shared;
@@ -45,30 +53,37 @@ schedule(EbSettle *settle, const EbDelivery *failed, TimestampTz due)
 		return;
 	eb_queue_set_offsets(&retry, settle->chosen, settle->nchosen);
 	retry.lease_until = 0;
-	retry.due_at = due;
+	retry.due_at = at + delay->chosen;
 	if (retry.lane >= EB_LANE_ORDERED)
-		retry.position = retry.first_offset;
-	else
 	{
-		retry.lane = EB_LANE_RETRY;
-		retry.position = due;
+		retry.position = retry.first_offset;
+		eb_queue_insert(settle->queue, &retry);
+		eb_lane_due(shared, retry.subscription_id, retry.due_at);
 	}
-	eb_queue_insert(settle->queue, &retry);
+	else
+		eb_queue_retry(settle->queue, settle->sub, &retry, settle->chosen,
+					   at + delay->least, at + delay->most);
 	eb_lane_lower(shared, retry.subscription_id, retry.lane, retry.position);
-	eb_lane_due(shared, retry.subscription_id, due);
 	eb_queue_released(shared, &retry);
 	pg_atomic_fetch_add_u64(&shared->retried, settle->nchosen);
 }
 
-/* The delay before the next attempt, in microseconds. */
-static int64
+static RetryDelay
 retry_delay(FunctionCallInfo fcinfo, const EbSettle *settle)
 {
 	const EbSubscription *sub = settle->sub;
+	RetryDelay	delay;
 
 	if (!PG_ARGISNULL(ARG_RETRY_AFTER))
-		return eb_duration_us(PG_GETARG_INTERVAL_P(ARG_RETRY_AFTER), "retry_after", 0);
-	return eb_backoff_delay(settle->delivery.attempt, sub->backoff, sub->backoff_max);
+	{
+		delay.least = eb_duration_us(PG_GETARG_INTERVAL_P(ARG_RETRY_AFTER), "retry_after", 0);
+		delay.most = delay.chosen = delay.least;
+		return delay;
+	}
+	delay.least = eb_backoff_delay(settle->delivery.attempt, sub->backoff, sub->backoff_max);
+	delay.most = delay.least + eb_backoff_jitter_max(delay.least);
+	delay.chosen = delay.least + eb_backoff_jitter(delay.least);
+	return delay;
 }
 
 /* eb_nack(receipt, event_ids, error, reason, retry_after) */
@@ -78,7 +93,7 @@ eventbus_nack(PG_FUNCTION_ARGS)
 	EbSettle	settle;
 	EbDelivery	failed;
 	EbFailure	failure = {0};
-	int64		delay;
+	RetryDelay	delay;
 
 	(void) eb_shmem_db();
 	if (!PG_ARGISNULL(ARG_RECEIPT) && PG_GETARG_INT64(ARG_RECEIPT) == EB_NO_RECEIPT)
@@ -105,7 +120,7 @@ eventbus_nack(PG_FUNCTION_ARGS)
 		failure.reason = eb_reason_label(PG_GETARG_OID(ARG_REASON));
 		failure.error = PG_ARGISNULL(ARG_ERROR) ? NULL :
 			text_to_cstring(PG_GETARG_TEXT_PP(ARG_ERROR));
-		failed.history = eb_history_append(failed.history, &failure);
+		eb_queue_fail(&failed, settle.chosen, settle.nchosen, &failure);
 
 		eb_settle_remove_chosen(&settle);
 		if (!eb_reason_retryable(failure.reason))
@@ -115,7 +130,7 @@ eventbus_nack(PG_FUNCTION_ARGS)
 			eb_dead_letter_bury(settle.sub, &failed, settle.chosen, settle.nchosen,
 								EB_REASON_RETRIES, failure.error);
 		else
-			schedule(&settle, &failed, failure.at + delay);
+			schedule(&settle, &failed, failure.at, &delay);
 		pg_atomic_fetch_add_u64(&settle.sub->shared->nacked, settle.nchosen);
 		CommandCounterIncrement();
 	}

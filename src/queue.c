@@ -85,6 +85,8 @@ eb_queue_decode(TupleTableSlot *slot, EbDelivery *d)
 		decode_offsets(DatumGetByteaPP(v[EB_QUEUE_OFFSETS - 1]), d->first_offset, d->events);
 	d->history = slot->tts_isnull[EB_QUEUE_HISTORY - 1] ? NULL :
 		DatumGetJsonbPCopy(v[EB_QUEUE_HISTORY - 1]);
+	d->parts = slot->tts_isnull[EB_QUEUE_PARTS - 1] ? NULL :
+		DatumGetByteaPCopy(v[EB_QUEUE_PARTS - 1]);
 	d->store = DatumGetInt16(v[EB_QUEUE_STORE - 1]);
 }
 
@@ -117,6 +119,8 @@ encode(EbStore *store, const EbDelivery *d)
 	nulls[EB_QUEUE_OFFSETS - 1] = (d->offsets == NULL);
 	v[EB_QUEUE_HISTORY - 1] = d->history ? JsonbPGetDatum(d->history) : (Datum) 0;
 	nulls[EB_QUEUE_HISTORY - 1] = (d->history == NULL);
+	v[EB_QUEUE_PARTS - 1] = PointerGetDatum(d->parts);
+	nulls[EB_QUEUE_PARTS - 1] = (d->parts == NULL);
 	v[EB_QUEUE_STORE - 1] = Int16GetDatum(d->store);
 	return heap_form_tuple(RelationGetDescr(store->rel), v, nulls);
 }

@@ -15,6 +15,7 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
+#include "reason.h"
 #include "shmem.h"
 #include "subscription.h"
 
@@ -38,6 +39,7 @@ enum
 	EB_QUEUE_CONSUMER,
 	EB_QUEUE_OFFSETS,
 	EB_QUEUE_HISTORY,
+	EB_QUEUE_PARTS,
 	EB_QUEUE_STORE,
 	EB_QUEUE_NATTS = EB_QUEUE_STORE
 };
@@ -63,7 +65,8 @@ typedef struct EbDelivery
 	bool		replayed;
 	char	   *consumer;		/* NULL = none yet */
 	int64	   *offsets;		/* NULL = every event from first to last */
-	Jsonb	   *history;		/* NULL = no failure yet */
+	Jsonb	   *history;		/* NULL = no failure yet, or parts */
+	bytea	   *parts;			/* NULL = all events have one past */
 } EbDelivery;
 
 /* A table of the queue, opened when it is needed first. */
@@ -113,6 +116,18 @@ extern int	eb_queue_clear(EbQueue *queue, int32 subscription_id);
 extern bool eb_queue_find(EbQueue *queue, int64 seq, EbDelivery *d);
 extern int64 *eb_queue_offsets(const EbDelivery *d, int *n);
 extern void eb_queue_set_offsets(EbDelivery *d, const int64 *offsets, int n);
+
+/* queue_part.c: events of one delivery with different pasts */
+extern int	eb_queue_part(const EbDelivery *d, const int64 *offsets, int n, EbDelivery *one);
+extern TimestampTz eb_queue_first_delivered(const EbDelivery *d, int64 offset);
+extern void eb_queue_fail(EbDelivery *d, const int64 *offsets, int n,
+						  const EbFailure *failure);
+extern bytea *eb_queue_join_parts(const EbDelivery *to, const EbDelivery *d);
+
+/* queue_retry.c: what failed goes back */
+extern void eb_queue_retry(EbQueue *queue, const EbSubscription *sub, EbDelivery *d,
+						   const int64 *offsets, TimestampTz earliest, TimestampTz latest);
+extern void eb_queue_retry_forget(void);
 
 /* queue_lookup.c: is an event still in the queue? */
 #define EB_PROBE_LANES	4

@@ -269,8 +269,9 @@ take_singly(LaneScan *s, EbDelivery *d, int n)
 		return false;
 	for (int i = 0; i < Min(n, total); i++)
 	{
-		EbDelivery	single = *d;
+		EbDelivery	single;
 
+		(void) eb_queue_part(d, &offsets[i], 1, &single);
 		eb_queue_set_offsets(&single, &offsets[i], 1);
 		if (!eb_lane_timed(single.lane))
 			single.position = single.first_offset;

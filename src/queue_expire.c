@@ -51,15 +51,20 @@ typedef struct Sweep
 	int			buried;
 } Sweep;
 
-/* Notes in d's history that its lease ran out, which is a failed attempt. */
+/* Notes in its events' history that d's lease ran out, which is a failed attempt. */
 void
 eb_queue_expire(const EbSubscription *sub, EbDelivery *d)
 {
 	EbFailure	failure = {.attempt = d->attempt, .at = d->lease_until,
 		.consumer = d->consumer, .reason = EB_REASON_TIMEOUT,
 	.error = EXPIRED_ERROR};
+	int64	   *offsets = NULL;
+	int			n = 1;
 
-	d->history = eb_history_append(d->history, &failure);
+	if (d->parts != NULL)
+		offsets = eb_queue_offsets(d, &n);
+	if (n > 0)
+		eb_queue_fail(d, offsets, n, &failure);
 	pg_atomic_fetch_add_u64(&sub->shared->expired, d->events);
 }
 

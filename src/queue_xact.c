@@ -162,6 +162,7 @@ at_xact_end(XactEvent event, void *arg)
 			/* What is prepared may be rolled back, and nobody tells us then. */
 			lower_all(event == XACT_EVENT_COMMIT);
 			touched = NULL;
+			eb_queue_retry_forget();
 			wake_settled();
 			nsettled = 0;
 			if (relay_wanted != NULL)
@@ -175,6 +176,7 @@ at_xact_end(XactEvent event, void *arg)
 			stop_waiting();
 			lower_all(false);
 			touched = NULL;
+			eb_queue_retry_forget();
 			nsettled = 0;
 			relay_wanted = NULL;
 			break;
@@ -191,6 +193,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId mySubid,
 	{
 		stop_waiting();
 		lower_all(false);
+		eb_queue_retry_forget();
 	}
 }
 

@@ -181,7 +181,8 @@ cut_delivery(EbQueue *queue, EbSubscription *sub, int64 seq, bool bury)
 	if (bury)
 	{
 		failure.attempt = d.attempt;
-		d.history = eb_history_append(d.history, &failure);
+		if (n > 0)
+			eb_queue_fail(&d, offsets, n, &failure);
 		eb_dead_letter_bury(sub, &d, offsets, n, failure.reason, failure.error);
 	}
 	if (d.lane >= EB_LANE_ORDERED)

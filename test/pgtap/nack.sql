@@ -1,6 +1,6 @@
 -- eb_nack: retries with back-off, dead letters after the last attempt or a terminal reason, and undisturbed neighbours.
 \ir common.psql
-SELECT plan(53);
+SELECT plan(65);
 
 -- A retry.
 SELECT eb_subscribe('r', '{retry.*}', backoff => '10 ms', max_attempts => 3) \g /dev/null
@@ -38,16 +38,21 @@ SELECT eb_dlq_purge(subscription => 'r') \g /dev/null
 SELECT eb_subscribe('b', '{back.*}', backoff => '1 min', backoff_max => '3 min', max_attempts => 100) \g /dev/null
 SELECT eb_emit('back.a', to_jsonb(i)) FROM generate_series(1, 20) i \g /dev/null
 SELECT eb_relay_run() \g /dev/null
-CREATE FUNCTION pg_temp.nack_all(name text) RETURNS SETOF interval LANGUAGE plpgsql AS $$
+CREATE TEMP TABLE delays (d interval);
+CREATE PROCEDURE pg_temp.nack_all(name text) LANGUAGE plpgsql AS $$
 DECLARE
+    r record;
     t timestamptz;
 BEGIN
-    PERFORM eb_nack(r.receipt, ARRAY[r.event_id]) FROM (SELECT * FROM eb_fetch(name)) r;
-    t := clock_timestamp();
-    RETURN QUERY SELECT d.due_at - t FROM eventbus.delivery d;
-    UPDATE eventbus.delivery SET due_at = now(), position = EXTRACT(epoch FROM now() - '2000-01-01'::timestamptz) * 1000000;
+    CREATE TEMP TABLE fetched AS SELECT * FROM eb_fetch(name);
+    FOR r IN SELECT * FROM fetched LOOP
+        t := clock_timestamp();
+        PERFORM eb_nack(r.receipt, ARRAY[r.event_id]);
+        INSERT INTO delays SELECT max(due_at) - t FROM eventbus.delivery WHERE first_offset = r."offset" AND due_at IS NOT NULL;
+        COMMIT;
+    END LOOP;
 END $$;
-CREATE TEMP TABLE delays AS SELECT 1 AS attempt, d FROM pg_temp.nack_all('b') d;
+CALL pg_temp.nack_all('b');
 SELECT eb_subscribe('b2', '{back.*}', from_offset => 1, backoff => '1 min', backoff_max => '3 min', max_attempts => 100) \g /dev/null
 SELECT is(count(*), 20::bigint, 'each event is retried on its own') FROM delays;
 SELECT ok(min(d) BETWEEN interval '59 s' AND interval '72 s' AND max(d) <= interval '72 s', 'the first delay is the back-off, up to a fifth more') FROM delays;
@@ -111,6 +116,77 @@ SELECT results_eq('SELECT payload::int, reason::text FROM eventbus.dead_letter O
     $$VALUES (1, 'ValidationFailed'), (2, 'MaxRetries'), (5, 'MaxRetries')$$, 'three dead letters');
 SELECT is((SELECT queued + leased FROM pg_temp.queue('n')), 0::bigint, 'and nothing else');
 SELECT eb_dlq_purge(subscription => 'n') \g /dev/null
+
+-- What one transaction sends back comes back together, and every event keeps its own past.
+CREATE PROCEDURE pg_temp.make_due() LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE eventbus.delivery SET due_at = now(), position = EXTRACT(epoch FROM now() - '2000-01-01'::timestamptz) * 1000000
+    WHERE due_at IS NOT NULL AND lease_until IS NULL;
+    BEGIN
+        PERFORM eb_unsubscribe('t');    -- rolled back, it makes consumers look at everything anew
+        RAISE division_by_zero;
+    EXCEPTION WHEN division_by_zero THEN
+        NULL;
+    END;
+END $$;
+CREATE FUNCTION pg_temp.id(value text) RETURNS uuid LANGUAGE sql AS $$
+    SELECT event_id FROM eventbus.event WHERE type = 'together.a' AND payload = value::jsonb
+$$;
+CREATE FUNCTION pg_temp.pasts() RETURNS TABLE (payload int, past text) LANGUAGE sql AS $$
+    SELECT payload::text::int, (SELECT string_agg(h->>'error', ' ' ORDER BY h->'attempt') FROM jsonb_array_elements(history) h)
+    FROM eventbus.dead_letter
+$$;
+SELECT eb_subscribe('t', '{together.*}', backoff => '10 days', backoff_max => '1 year', max_attempts => 4) \g /dev/null
+SELECT eb_emit('together.a', to_jsonb(i)) FROM generate_series(1, 3) i \g /dev/null
+SELECT eb_relay_run() \g /dev/null
+SELECT receipt AS r1, first_delivered_at AS f1 FROM eb_fetch('t') LIMIT 1 \gset
+SELECT eb_emit('together.a', to_jsonb(i)) FROM generate_series(4, 8) i \g /dev/null
+SELECT eb_relay_run() \g /dev/null
+SELECT receipt AS r2, first_delivered_at AS f2 FROM eb_fetch('t') LIMIT 1 \gset
+BEGIN;
+SELECT eb_nack(:r2, ARRAY[pg_temp.id('7')], 'seven') \g /dev/null
+SELECT eb_nack(:r1, ARRAY[pg_temp.id('1'), pg_temp.id('3')], 'odd') \g /dev/null
+SAVEPOINT s;
+SELECT eb_nack(:r2, ARRAY[pg_temp.id('5')], 'not so') \g /dev/null
+ROLLBACK TO s;
+SELECT eb_nack(:r2, ARRAY[pg_temp.id('5')], 'five') \g /dev/null
+SELECT eb_nack(:r2, ARRAY[pg_temp.id('6')], 'six') \g /dev/null
+SELECT eb_ack(:r1), eb_ack(:r2) \g /dev/null
+COMMIT;
+SELECT results_eq('SELECT events FROM eventbus.delivery ORDER BY first_offset', 'VALUES (3), (2)',
+    'two rows: a savepoint that is rolled back begins another');
+CALL pg_temp.make_due();
+CREATE TEMP TABLE t1 AS SELECT * FROM eb_fetch('t');
+SELECT results_eq('SELECT payload::int, attempt, first_delivered_at FROM t1 ORDER BY "offset"',
+    format('VALUES (1, 2, %1$L::timestamptz), (3, 2, %1$L), (5, 2, %2$L), (6, 2, %2$L), (7, 2, %2$L)', :'f1', :'f2'),
+    'each event says when it was delivered first');
+SELECT is((SELECT count(DISTINCT receipt) FROM t1), 2::bigint, 'two receipts');
+BEGIN;
+SELECT eb_nack(receipt, error => 'again') FROM (SELECT DISTINCT receipt FROM t1) r \g /dev/null
+COMMIT;
+SELECT results_eq('SELECT DISTINCT attempt FROM eventbus.delivery', 'VALUES (2)', 'all fail again');
+CALL pg_temp.make_due();
+SELECT is((SELECT count(*) FROM eb_fetch('t', 1, lease => '1 us')), 1::bigint, 'a fetch of one event leaves the others');
+SELECT is((SELECT count(*) FROM eb_fetch('t', lease => '1 us')), 5::bigint, 'they come, and the first after its lease once more');
+SELECT is((SELECT count(*) FROM eb_fetch('t', lease => '1 us', wait => '10 s')), 4::bigint, 'singly, now that their lease ran out, too');
+DO $$ BEGIN WHILE (SELECT count(*) FROM eventbus.dead_letter) < 5 LOOP COMMIT; END LOOP; END $$;
+SELECT results_eq('SELECT * FROM pg_temp.pasts() ORDER BY 1', $$VALUES (1, 'odd again the lease ran out the lease ran out'),
+    (3, 'odd again the lease ran out the lease ran out'), (5, 'five again the lease ran out the lease ran out'),
+    (6, 'six again the lease ran out the lease ran out'), (7, 'seven again the lease ran out the lease ran out')$$,
+    'and every event has the history of its own attempts');
+SELECT eb_dlq_purge(subscription => 't') \g /dev/null
+SELECT eb_subscribe('t', '{together.*}', backoff => '10 days', backoff_max => '1 year', max_attempts => 2) \g /dev/null
+SELECT eb_emit('together.b', to_jsonb(i)) FROM generate_series(1, 9) i \g /dev/null
+SELECT eb_relay_run() \g /dev/null
+CREATE TEMP TABLE t2 AS SELECT * FROM eb_fetch('t');
+SELECT sum(eb_nack(receipt, ARRAY[event_id], repeat('x', 500) || payload)) FROM t2 \g /dev/null
+SELECT is((SELECT sum(events) FROM eventbus.delivery), 9::bigint, 'none is lost');
+SELECT ok(max(pg_column_size(d.*)) < 2000, 'rows stay small') FROM eventbus.delivery d;
+CALL pg_temp.make_due();
+SELECT is((SELECT sum(eb_nack(receipt, error => 'dead')) FROM (SELECT DISTINCT receipt FROM eb_fetch('t')) r), 9::bigint, 'all fail for good');
+SELECT results_eq('SELECT payload, past FROM pg_temp.pasts() ORDER BY 1', $$SELECT i, repeat('x', 500) || i || ' dead' FROM generate_series(1, 9) i$$,
+    'each with its own history');
+SELECT eb_dlq_purge(subscription => 't'), eb_unsubscribe('t') \g /dev/null
 
 -- Leases that run out.
 SELECT eb_subscribe('x', '{expire.*}', lease => '1 us', max_attempts => 3) \g /dev/null
