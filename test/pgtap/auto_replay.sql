@@ -61,7 +61,13 @@ SELECT eb_nack(receipt) FROM (SELECT DISTINCT receipt FROM eb_fetch('gone', 1000
 SELECT eb_unsubscribe('gone');
 UPDATE eventbus.dead_letter SET replay_at = clock_timestamp() WHERE subscription = 'spread';
 COMMIT;
-SELECT count(eb_relay_run()) FROM generate_series(1, 12);
+-- the relay may be at work on the last of them, too: until that is committed
+DO $$ BEGIN
+    WHILE EXISTS (SELECT FROM eventbus.dead_letter WHERE subscription = 'spread' OR subscription = 'gone' AND replay_at IS NOT NULL) LOOP
+        PERFORM eb_relay_run();
+        COMMIT;
+    END LOOP;
+END $$;
 SELECT is((SELECT count(*) FROM eventbus.dead_letter WHERE subscription = 'gone' AND replay_at IS NULL), 150::bigint,
     'letters of a subscription that is gone stay, without a date');
 SELECT is((SELECT count(*) FROM eventbus.dead_letter WHERE subscription = 'spread'), 0::bigint, 'the others went back');
