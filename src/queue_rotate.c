@@ -133,6 +133,7 @@ move(EbQueue *queue, List *rows)
 		(void) eb_lane_lower(sub->shared, sub->id, d->lane, d->position);
 		eb_queue_released(sub->shared, d);
 	}
+	CommandCounterIncrement();	/* eb_relay_run may bury them next */
 	eb_hold("moved");
 }
 
