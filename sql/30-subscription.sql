@@ -58,11 +58,12 @@ CREATE TABLE eventbus.delivery (
 ) PARTITION BY LIST (store);
 COMMENT ON TABLE eventbus.delivery IS 'the queue: one row a delivery, that is a batch of events of one subscription and lane';
 -- Its stores take turns: one takes what is new, the others are emptied and truncated (src/queue_rotate.c).
+-- Every row is updated once, by its lease, to a longer one: with room for both that is HOT even where nothing is pruned.
 DO $$
 BEGIN
     FOR store IN 0 .. 2 LOOP
         EXECUTE format('CREATE TABLE eventbus.delivery_%1$s PARTITION OF eventbus.delivery FOR VALUES IN (%1$s) '
-            'WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000)', store);
+            'WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000)', store);
         EXECUTE format('CREATE UNIQUE INDEX delivery_%1$s_seq ON eventbus.delivery_%1$s (seq)', store);
         EXECUTE format('CREATE INDEX delivery_%1$s_lane ON eventbus.delivery_%1$s (subscription_id, lane, position)', store);
         EXECUTE format('COMMENT ON TABLE eventbus.delivery_%1$s IS %2$L', store, 'a store of the queue: see eventbus.delivery');
