@@ -27,7 +27,7 @@ foreach my $i (1 .. 20)
 	}
 }
 my (undef, undef, $hint) = $node->psql('postgres', "BEGIN; SELECT eb_emit('two.phase', '{}'); PREPARE TRANSACTION 'p'");
-$s->part($hint =~ /HINT:/, 'with a hint');
+$s->part(!!($hint =~ /HINT:/), 'with a hint');
 $torn = $node->safe_psql('postgres', 'SELECT count(*) FROM other') unless $lost;
 $phantom = $node->safe_psql('postgres', q{SELECT count(*) FROM eb_read(1, 1000, '{two.*}')}) unless $lost;
 $s->part($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts') == 0, 'no prepared transaction is left');

@@ -50,7 +50,7 @@ transaction("CALL flat(TX, 10000, 3)");
 transaction("CALL flat(TX, 10000, 1)");
 transaction("SELECT nested(TX, 1, 65, $_)") foreach 1, 30, 64, 1000;
 transaction("SELECT nested(TX, 1, 100, 50)");
-foreach my $round (1 .. $s->{short} ? 20 : 200)
+foreach my $round (1 .. ($s->{short} || $s->{seconds} < 20 ? 20 : 200))
 {
 	my ($sql, @open) = ('BEGIN;');
 	foreach my $i (1 .. 30)

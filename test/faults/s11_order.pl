@@ -5,7 +5,7 @@ use Scenario;
 use Time::HiRes qw(time);
 
 my $s = Scenario->new(11, "B reads A's commit, then commits");
-my $wanted = $ENV{EB_PAIRS} || ($s->{short} || $s->{fault} ? 500 : 100_000);
+my $wanted = $ENV{EB_PAIRS} || ($s->{fault} ? 200 : $s->{seconds} < 20 ? 5000 : 100_000);
 my $node = $s->node(conf => "eventbus.segment_events = 100000\n");
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION eventbus;
@@ -47,7 +47,7 @@ until ($pairs >= $wanted)
 			my $session = EbSession->new($connstr, "pairs $w");
 			$session->must("SET default_transaction_isolation = '$levels[$w]'");
 			# A serialization failure of the COMMIT ends the call.
-			my $rounds = $wanted < 1000 ? 50 : 500;
+			my $rounds = $wanted < 10000 ? 50 : 500;
 			$session->query("CALL pairs($rounds)", 300) for 1 .. ($levels[$w] eq 'serializable' ? 10 : 1);
 			$session->close;
 		})

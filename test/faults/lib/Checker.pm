@@ -64,7 +64,7 @@ sub producer_line
 	my ($self, $file, $word, @f) = @_;
 	if ($word eq 'intent')
 	{
-		$self->{intent}{ $f[0] } = { n => $f[1], kind => $f[2] };
+		$self->{intent}{ $f[0] } = { n => $f[1], kind => $f[2], at => $f[3] };
 		$self->{outcome}{ $f[0] } = 'unknown';    # until we read on
 	}
 	elsif ($word eq 'error') { $self->error_line(@f); }
@@ -301,6 +301,17 @@ sub check_queue
 	my ($queued, $dead) = @{ ($self->rows('SELECT (SELECT queued FROM eb_stat_bus), (SELECT count(*) FROM eventbus.dead_letter)'))[0] };
 	$self->count('Q', 'events are still queued') foreach 1 .. $queued;
 	$self->count('Q', 'events are dead letters, too') foreach 1 .. $dead;
+}
+
+# The 99th percentile of how long transactions of one event took that began in an
+# interval, and how many there were.
+sub latency
+{
+	my ($self, $from, $to) = @_;
+	my ($intent, $at) = @{$self}{qw(intent at)};
+	my @took = sort { $a <=> $b } map { $at->{$_} - $intent->{$_}{at} }
+	  grep { $intent->{$_}{kind} eq 'one' && $intent->{$_}{at} >= $from && $intent->{$_}{at} < $to && $self->{outcome}{$_} eq 'ok' } keys %$intent;
+	return ($took[ $#took * 0.99 ] // 0, scalar @took);
 }
 
 sub events

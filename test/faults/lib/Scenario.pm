@@ -259,7 +259,7 @@ sub bound
 {
 	my ($self, $text, $value, $limit, $unit) = @_;
 	$unit //= 's';
-	my $shown = sprintf '%s: %.2f %s (allowed %s)', $text, $value, $unit, $limit;
+	my $shown = sprintf '%s: %.2f %s (allowed %.4g)', $text, $value, $unit, $limit;
 	return $self->part($value <= $limit * $self->{slack}, $shown . ($value > $limit ? ', over, within slack' : ''));
 }
 
