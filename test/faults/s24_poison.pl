@@ -28,8 +28,9 @@ my @consumers = map { my $c = $_; EbSession::in_child(sub {
 			push @{ ($type =~ /^poison/ ? \%bad : \%good)->{$receipt} }, $id;
 			print $out "$id ", time, "\n" if $type !~ /^poison/;
 		}
-		$session->must("SELECT eb_nack($_, '{" . join(',', @{ $bad{$_} }) . "}', 'poison')") foreach keys %bad;
-		$session->must("SELECT eb_ack($_, '{" . join(',', @{ $good{$_} }) . "}')") foreach keys %good;
+		my $list = sub { my ($of) = @_; return join ', ', map { "($_, '{" . join(',', @{ $of->{$_} }) . "}'::uuid[])" } keys %$of };
+		$session->must('SELECT eb_nack(r, ids, \'poison\') FROM (VALUES ' . $list->(\%bad) . ') v (r, ids)') if %bad;
+		$session->must('SELECT eb_ack(r, ids) FROM (VALUES ' . $list->(\%good) . ') v (r, ids)') if %good;
 	}
 	close $out;
 	$session->close;
