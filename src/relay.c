@@ -343,16 +343,30 @@ route_behind(Pass *pass)
 	}
 }
 
+/*
+ * The time of this pass.  Times do not fall when the clock is set back, or eb_offset_at
+ * would pass over events; a clock that was ahead by more than a day is not waited for.
+ */
+static TimestampTz
+progress_time(const Pass *pass)
+{
+	TimestampTz last = pass->progress.at;
+
+	return pass->now < last && last - pass->now <= USECS_PER_DAY ? last : pass->now;
+}
+
 static void
 write_progress(Pass *pass)
 {
-	EbProgress	next = {.pass = pass->progress.pass + 1, .position = pass->end, .at = pass->now};
+	EbProgress	next = {.pass = pass->progress.pass + 1, .position = pass->end,
+	.at = progress_time(pass)};
 
 	if (EB_FAULT("progress_apart"))
 		next.position = pass->progress.position;	/* the next pass writes it */
 	if (pass->router->routed == 0 && !pass->cursors_changed &&
 		(pass->end == pass->progress.position ||
-		 pass->now - pass->progress.at < PROGRESS_INTERVAL_US))
+		 (pass->now >= pass->progress.at &&
+		  pass->now - pass->progress.at < PROGRESS_INTERVAL_US)))
 		return;
 	for (int i = 0; i < pass->router->nroutes; i++)
 	{

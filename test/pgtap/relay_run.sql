@@ -1,7 +1,7 @@
 -- eb_relay_run(): passes in the calling session, next to the relay; what is rolled back was never made.
 \ir common.psql
 CREATE EXTENSION IF NOT EXISTS dblink;
-SELECT plan(12);
+SELECT plan(14);
 
 SELECT eb_subscribe('r') \g /dev/null
 SELECT eb_emit('run.a', '1') \g /dev/null
@@ -47,6 +47,16 @@ SELECT * FROM dblink('other', $$SELECT eb_emit('run.a', '5')$$) AS t(id text) \g
 SELECT eb_relay_run() \g /dev/null
 ROLLBACK;
 SELECT results_eq($$SELECT payload::int FROM eb_fetch('r', wait => '10 s')$$, ARRAY[5], 'nor one that is rolled back whole');
+
+-- The clock was an hour ahead and was set back: no event since then may lie below eb_offset_at.
+BEGIN;
+SELECT eb_relay_run() \g /dev/null
+UPDATE eventbus.progress SET at = at + interval '1 hour';
+SELECT * FROM dblink('other', $$SELECT eb_emit('run.a', '6')$$) AS t(id text) \g /dev/null
+SELECT eb_relay_run() \g /dev/null
+SELECT is(eb_offset_at(clock_timestamp()), 1::bigint, 'times do not fall with the clock');
+ROLLBACK;
+SELECT results_eq($$SELECT payload::int FROM eb_fetch('r', wait => '10 s')$$, ARRAY[6], 'and the event comes');
 SELECT dblink_disconnect('other') \g /dev/null
 
 BEGIN READ ONLY;
