@@ -64,6 +64,10 @@ BEGIN
     END IF;
     -- Changes of one function's rights must not cross.
     LOCK TABLE eventbus.privilege IN SHARE ROW EXCLUSIVE MODE;
+    -- What a role held that was dropped since.
+    IF EXISTS (SELECT FROM eventbus.privilege p WHERE p.grantee NOT IN (SELECT r.oid FROM pg_roles r)) THEN
+        DELETE FROM eventbus.privilege p WHERE p.grantee NOT IN (SELECT r.oid FROM pg_roles r);
+    END IF;
     wanted.privilege := privilege;
     wanted.grantee := role;
     IF privilege = 'consume' THEN
@@ -125,7 +129,8 @@ COMMENT ON FUNCTION @extschema@.eb_revoke(text, text, name) IS 'takes back what 
 CREATE VIEW @extschema@.eb_grants AS
 SELECT p.privilege, COALESCE(p.pattern, s.name) AS target, pg_catalog.pg_get_userbyid(p.grantee) AS grantee,
        pg_catalog.pg_get_userbyid(p.grantor) AS grantor, p.granted_at
-FROM eventbus.privilege p LEFT JOIN eventbus.subscription s ON s.id = p.subscription_id;
+FROM eventbus.privilege p LEFT JOIN eventbus.subscription s ON s.id = p.subscription_id
+WHERE p.grantee IN (SELECT r.oid FROM pg_catalog.pg_roles r);
 COMMENT ON VIEW @extschema@.eb_grants IS 'what eb_grant has granted';
 
 REVOKE ALL ON FUNCTION eventbus.privilege_changed(), eventbus.privilege_functions(text[]),

@@ -5,7 +5,11 @@ DECLARE
     relation record;
 BEGIN
     FOR relation IN
-        SELECT c.oid::regclass AS name, CASE c.relname WHEN 'epoch' THEN 'WHERE id > 0' ELSE '' END AS rows
+        SELECT c.oid::regclass AS name,
+               CASE c.relname WHEN 'epoch' THEN 'WHERE id > 0'
+                   -- The oid of a role that was dropped is another role's elsewhere.
+                   WHEN 'privilege' THEN 'WHERE grantee IN (SELECT oid FROM pg_catalog.pg_roles)'
+                   ELSE '' END AS rows
         FROM pg_class c
         WHERE c.relnamespace = 'eventbus'::regnamespace AND c.relkind IN ('r', 'S')
     LOOP
