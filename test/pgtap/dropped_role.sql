@@ -13,8 +13,8 @@ DROP OWNED BY eb_test_gone;
 DROP ROLE eb_test_gone;
 
 SELECT is((SELECT count(*) FROM eventbus.privilege), 3::bigint, 'the rows are still there');
-SELECT results_eq('SELECT privilege, target, grantee::text FROM eb_grants',
-    $$VALUES ('emit', 'stock.*', 'eb_test_stays')$$, 'eb_grants does not show them');
+SELECT is((SELECT string_agg(concat_ws(' ', privilege, target, grantee), ',') FROM eb_grants),
+    'emit stock.* eb_test_stays', 'eb_grants does not show them');
 SELECT ok((SELECT count(*) = 1 FROM eventbus.privilege WHERE grantee IN (SELECT oid FROM pg_catalog.pg_roles)), 'one is of a role that exists');
 SELECT is((SELECT extcondition[i] FROM pg_extension, generate_subscripts(extconfig, 1) i
            WHERE extname = 'eventbus' AND extconfig[i] = 'eventbus.privilege'::regclass),
