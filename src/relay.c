@@ -470,7 +470,7 @@ eb_relay_committed(void)
 	if (committed_position < 0)
 		return;
 	eb_fault_point("relay_after_commit");
-	/* No catalog access here: the transaction is over. */
+	/* No catalog access here: the transaction is over, and so may a route's sub be. */
 	if ((int64) pg_atomic_read_u64(&committed_db->routed) < committed_position)
 		pg_atomic_write_u64(&committed_db->routed, committed_position);
 	committed_position = -1;
@@ -480,9 +480,9 @@ eb_relay_committed(void)
 		EbRoute    *route = &router->routes[i];
 
 		if (committed_wake_all)
-			eb_wake_consumers(route->sub->shared, PG_INT32_MAX);
+			eb_wake_consumers(route->shared, PG_INT32_MAX);
 		else if (route->deliveries > 0)
-			eb_wake_consumers(route->sub->shared, route->deliveries);
+			eb_wake_consumers(route->shared, route->deliveries);
 		route->deliveries = 0;
 	}
 }

@@ -56,7 +56,11 @@ rebuild(List *subs, uint64 generation)
 	router.routes = MemoryContextAllocZero(router.context,
 										   Max(router.nroutes, 1) * sizeof(EbRoute));
 	foreach(lc, subs)
-		router.routes[i++].sub = lfirst(lc);
+	{
+		router.routes[i].sub = lfirst(lc);
+		router.routes[i].shared = router.routes[i].sub->shared;
+		i++;
+	}
 	create_types();
 	router.generation = generation;
 }

@@ -19,7 +19,8 @@ typedef struct EbBatch
 /* A subscription as the relay sees it; lives until the subscriptions change. */
 typedef struct EbRoute
 {
-	EbSubscription *sub;
+	EbSubscription *sub;		/* good until the end of the pass */
+	EbSubShared *shared;		/* good for ever */
 	int64		cursor;			/* last offset read for it; -1 = goes with the
 								 * others */
 	int64		pending;		/* events past cursor that await batch_window */

@@ -1,7 +1,7 @@
 -- eb_relay_run(): passes in the calling session, next to the relay; what is rolled back was never made.
 \ir common.psql
 CREATE EXTENSION IF NOT EXISTS dblink;
-SELECT plan(14);
+SELECT plan(15);
 
 SELECT eb_subscribe('r') \g /dev/null
 SELECT eb_emit('run.a', '1') \g /dev/null
@@ -57,6 +57,15 @@ SELECT eb_relay_run() \g /dev/null
 SELECT is(eb_offset_at(clock_timestamp()), 1::bigint, 'times do not fall with the clock');
 ROLLBACK;
 SELECT results_eq($$SELECT payload::int FROM eb_fetch('r', wait => '10 s')$$, ARRAY[6], 'and the event comes');
+
+-- The subscriptions are read anew between the pass and its commit.
+BEGIN;
+SELECT eb_relay_run() \g /dev/null
+SELECT * FROM dblink('other', $$SELECT eb_emit('run.a', '7')$$) AS t(id text) \g /dev/null
+SELECT eb_relay_run() \g /dev/null
+SELECT eb_subscribe('late', '{late.*}'), eb_pause('late'), eb_resume('late') \g /dev/null
+COMMIT;
+SELECT results_eq($$SELECT payload::int FROM eb_fetch('r', wait => '10 s')$$, ARRAY[7], 'what a pass routed is there when the subscriptions change before it commits');
 SELECT dblink_disconnect('other') \g /dev/null
 
 BEGIN READ ONLY;
