@@ -53,9 +53,7 @@ static bool flushed = false;	/* this transaction's pre-commit is past us */
 static EbDb *flushed_db = NULL; /* where its offsets were reserved */
 static EbDb *late_db = NULL;	/* where they become safe a little later */
 static int64 late_n = 0;		/* events there */
-#ifdef EB_FAULTS
-static int64 early = 0;			/* reserve_at_emit: the offset */
-#endif
+static int64 early = 0;			/* of the seeded bug reserve_at_emit */
 
 /* Back to an empty outbox; the memory is the transaction's and went with it. */
 static void
@@ -135,10 +133,8 @@ eb_outbox_append(const Datum *values, const bool *nulls, bool generated)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("event is too large")));
 
-#ifdef EB_FAULTS
 	if (EB_FAULT("reserve_at_emit") && early == 0)
 		early = eb_sequencer_reserve(eb_log_sequencer(), 10);
-#endif
 	remember_level();
 	row = eb_outbox_store_add(hoff + data_len);
 	memset(row, 0, hoff + data_len);	/* reading tells padding by its zeroes */
@@ -164,12 +160,8 @@ flush(void)
 	eb_epoch_record();
 	eb_log_append_begin(n);
 	flushed_db = eb_log_sequencer();
-#ifdef EB_FAULTS
 	offset = early > 0 ? early : eb_sequencer_reserve(flushed_db, n);
 	early = 0;
-#else
-	offset = eb_sequencer_reserve(flushed_db, n);
-#endif
 	eb_hold("after_reserve");
 
 	eb_outbox_reader_init(&reader);

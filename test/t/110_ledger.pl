@@ -218,6 +218,7 @@ sub kill_backend
 sub kill_all
 {
 	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+	kill 'STOP', $postmaster;    # so that it makes no more children
 	chomp(my @children = `ps -o pid= --ppid $postmaster`);
 	$node->kill9;
 	kill 'KILL', @children;

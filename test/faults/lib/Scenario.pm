@@ -84,9 +84,11 @@ sub kill_all
 {
 	my ($self, $node, %option) = @_;
 	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+	kill 'STOP', $postmaster;    # so that it makes no more children
 	chomp(my @children = `ps -o pid= --ppid $postmaster`);
 	kill 'KILL', $postmaster, @children;
-	foreach my $pid (@children) { select undef, undef, undef, 0.01 while kill 0, $pid; }
+	my $deadline = time + 60;
+	foreach my $pid (@children) { select undef, undef, undef, 0.01 while kill(0, $pid) && time < $deadline; }
 	$node->{_pid} = undef;
 	$self->{faults}++;
 	$node->start unless $option{stopped};
