@@ -20,12 +20,14 @@
 #include "delivery_row.h"
 #include "fetch_rows.h"
 #include "log.h"
+#include "settle_recent.h"
 
 /* More than a fetch of 1,000 events of the usual size takes in one block. */
 #define MALLOC_CALM_SIZE	(2 * 1024 * 1024)
 
 /* Columns of a row of the result that we look at. */
 #define ROW_OFFSET		(EB_DELIVERY_PREFIX + 0)
+#define ROW_EVENT_ID	(EB_DELIVERY_PREFIX + 1)
 #define ROW_PRIORITY	(EB_DELIVERY_PREFIX + 8)
 #define ROW_DELIVER_AT	(EB_DELIVERY_PREFIX + 9)
 #define ROW_EMITTED_AT	(EB_DELIVERY_PREFIX + 10)
@@ -104,6 +106,7 @@ put_row(Output *out, TupleTableSlot *event)
 	if (d->parts != NULL)
 		values[2] = TimestampTzGetDatum(eb_queue_first_delivered(d, DatumGetInt64(values[ROW_OFFSET])));
 	measure(out, values, nulls);
+	eb_recent_event(d, DatumGetInt64(values[ROW_OFFSET]), DatumGetUUIDP(values[ROW_EVENT_ID]));
 	if (out->rows != NULL)
 		keep(out, values, nulls);
 	else
@@ -118,6 +121,7 @@ read_delivery(Output *out, const EbDelivery *d, EbLogScan *scan)
 
 	out->delivery = d;
 	out->unit_priority = -1;
+	eb_recent_delivery(d);
 	if (d->offsets != NULL)
 		eb_log_scan_rescan_list(scan, d->offsets, d->events);
 	else

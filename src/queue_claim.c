@@ -40,6 +40,13 @@
 /* A batch of more events than this is not split to fill up a fetch. */
 #define SPLIT_MAX 16
 
+/*
+ * Where the fetch is large, retries that have been due for less than this come after what
+ * is new: so they gather in few deliveries, instead of each becoming a small
+ * fetch as soon as it is due.
+ */
+#define RETRY_SLACK		5000	/* us */
+
 /* A row that somebody is at work on is looked at again after this time. */
 #define LOCKED_RECHECK	USECS_PER_SEC
 
@@ -481,6 +488,15 @@ claim_oldest(EbQueue *queue, EbClaim *claim)
 	}
 }
 
+static bool
+retries_first(const EbClaim *claim)
+{
+	EbLane		hints;
+
+	eb_lane_read(claim->sub->shared, claim->sub->id, EB_LANE_RETRY, &hints);
+	return claim->max_events <= SPLIT_MAX || hints.avail <= claim->now - RETRY_SLACK;
+}
+
 /*
  * Leases up to claim->max_events events and lists their deliveries: what is to be
  * retried or was delayed and is due, then by priority, but see AGEING_TURN.  Allocates in the
@@ -493,19 +509,23 @@ eb_queue_claim(EbQueue *queue, EbClaim *claim)
 	static uint32 turn = 0;
 	EbSubscription *sub = claim->sub;
 	bool		rescan = eb_lane_take_due(sub->shared, sub->id, claim->now) <= claim->now;
+	bool		retry_first = retries_first(claim);
 
 	if (claim->max_events <= claim->taken)
 		return;
 	claim->full = false;
 	if (pg_atomic_fetch_add_u32(&sub->shared->claims, 1) % AGEING_TURN == AGEING_TURN - 1)
 		claim_oldest(queue, claim);
-	claim_lane(queue, claim, EB_LANE_RETRY);
+	if (retry_first)
+		claim_lane(queue, claim, EB_LANE_RETRY);
 	claim_lane(queue, claim, EB_LANE_DELAYED);
 	for (int lane = 0; lane < EB_LANE_PRIORITIES; lane++)
 		claim_lane(queue, claim, lane);
 	turn++;
 	for (int i = 0; i < EB_ORDERED_LANES; i++)	/* also if it was ordered once */
 		claim_lane(queue, claim, EB_LANE_ORDERED + (turn + i) % EB_ORDERED_LANES);
+	if (!retry_first)
+		claim_lane(queue, claim, EB_LANE_RETRY);
 
 	/* Lanes that a full claim did not reach may hold something due. */
 	if (rescan && (claim->full || claim->taken >= claim->max_events))

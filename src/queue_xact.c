@@ -22,8 +22,9 @@ typedef struct Touched
 	EbSubShared *shared;
 	int32		id;
 	int16		lane;
-	int64		position;		/* the lowest */
-	bool		on_commit;		/* settled: matters at commit, too */
+	int64		position;		/* the lowest, for a rollback */
+	int64		released;		/* the lowest that is settled or put back, for a
+								 * commit; EB_LANE_EMPTY = none */
 	struct Touched *next;
 } Touched;
 
@@ -51,12 +52,13 @@ touch(EbSubShared *shared, const EbDelivery *d, bool on_commit)
 		t->id = d->subscription_id;
 		t->lane = d->lane;
 		t->position = d->position;
-		t->on_commit = false;
+		t->released = EB_LANE_EMPTY;
 		t->next = touched;
 		touched = t;
 	}
 	t->position = Min(t->position, d->position);
-	t->on_commit |= on_commit;
+	if (on_commit)
+		t->released = Min(t->released, d->position);
 }
 
 /* This transaction leased d: if it rolls back, d is takeable again. */
@@ -131,12 +133,14 @@ lower_all(bool commit)
 {
 	for (Touched *t = touched; t != NULL; t = t->next)
 	{
-		if (commit && !t->on_commit)
+		int64		position = commit ? t->released : t->position;
+
+		if (position == EB_LANE_EMPTY)
 			continue;
 		if (t->lane == ALL_LANES)
 			eb_lane_rewind(t->shared, t->id);
 		else
-			eb_lane_lower(t->shared, t->id, t->lane, t->position);
+			eb_lane_lower(t->shared, t->id, t->lane, position);
 		eb_wake_consumers(t->shared, 1);
 	}
 }

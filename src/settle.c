@@ -19,6 +19,7 @@
 #include "fault.h"
 #include "log.h"
 #include "settle.h"
+#include "settle_recent.h"
 
 /* Errors with 55000: the lease of this receipt is over. */
 void
@@ -39,7 +40,8 @@ eb_settle_open(EbSettle *settle, int64 receipt)
 
 	memset(settle, 0, sizeof(EbSettle));
 	settle->queue = eb_queue_open(RowExclusiveLock);
-	if (!eb_queue_find(settle->queue, eb_receipt_seq(receipt), d))
+	if (!eb_recent_find(settle->queue, receipt, d) &&
+		!eb_queue_find(settle->queue, eb_receipt_seq(receipt), d))
 		eb_settle_stale(receipt);
 	settle->sub = eb_subscription_by_id(d->subscription_id);
 	if (settle->sub == NULL)
@@ -99,9 +101,25 @@ not_among(const pg_uuid_t *id, const EbDelivery *d)
 			 errhint("It was settled already, or belongs to another delivery.")));
 }
 
+/* Puts one event to the chosen or to the others. */
+static void
+split_event(EbSettle *settle, int64 offset, const pg_uuid_t *id,
+			const pg_uuid_t *ids, int nids, bool *found)
+{
+	const pg_uuid_t *hit = bsearch(id, ids, nids, sizeof(pg_uuid_t), compare_uuid);
+
+	if (hit != NULL)
+	{
+		found[hit - ids] = true;
+		settle->chosen[settle->nchosen++] = offset;
+	}
+	else
+		settle->others[settle->nothers++] = offset;
+}
+
 /* Sorts the delivery's events into chosen and others; notes which ids it found. */
 static void
-split_by_id(EbSettle *settle, const pg_uuid_t *ids, int nids, bool *found)
+split_by_log(EbSettle *settle, const pg_uuid_t *ids, int nids, bool *found)
 {
 	const EbDelivery *d = &settle->delivery;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -116,20 +134,13 @@ split_by_id(EbSettle *settle, const pg_uuid_t *ids, int nids, bool *found)
 	{
 		bool		isnull;
 		int64		offset = DatumGetInt64(slot_getattr(event, EB_LOG_OFFSET, &isnull));
-		const pg_uuid_t *hit = bsearch(DatumGetUUIDP(slot_getattr(event, EB_LOG_EVENT_ID, &isnull)),
-								  ids, nids, sizeof(pg_uuid_t), compare_uuid);
 
 		/* the log may not have them any more */
 		while (d->offsets != NULL && d->offsets[i] < offset)
 			settle->others[settle->nothers++] = d->offsets[i++];
 		i++;
-		if (hit != NULL)
-		{
-			found[hit - ids] = true;
-			settle->chosen[settle->nchosen++] = offset;
-		}
-		else
-			settle->others[settle->nothers++] = offset;
+		split_event(settle, offset, DatumGetUUIDP(slot_getattr(event, EB_LOG_EVENT_ID, &isnull)),
+					ids, nids, found);
 	}
 	while (d->offsets != NULL && i < d->events)
 		settle->others[settle->nothers++] = d->offsets[i++];
@@ -148,6 +159,7 @@ eb_settle_choose(EbSettle *settle, ArrayType *event_ids)
 	int			nids;
 	pg_uuid_t  *ids;
 	bool	   *found;
+	EbRecentEvent *recent;
 
 	if (event_ids == NULL)
 	{
@@ -158,7 +170,11 @@ eb_settle_choose(EbSettle *settle, ArrayType *event_ids)
 	found = palloc0(Max(nids, 1) * sizeof(bool));
 	settle->chosen = palloc(Max(d->events, 1) * sizeof(int64));
 	settle->others = palloc(Max(d->events, 1) * sizeof(int64));
-	split_by_id(settle, ids, nids, found);
+	recent = eb_recent_events(d);
+	for (int i = 0; recent != NULL && i < d->events; i++)
+		split_event(settle, recent[i].offset, &recent[i].id, ids, nids, found);
+	if (recent == NULL)
+		split_by_log(settle, ids, nids, found);
 	for (int i = 0; i < nids; i++)
 		if (!found[i])
 			not_among(&ids[i], d);
@@ -192,6 +208,7 @@ replace(EbSettle *settle, EbDelivery *d)
 	while (result != TM_Ok && was_moved(settle, d));
 	if (result != TM_Ok)
 		eb_settle_stale(eb_receipt(d));
+	eb_recent_moved(d);
 }
 
 /* Makes the lease end at that time. */
