@@ -308,6 +308,7 @@ sub consume_apart
 	my ($s, $out, $name) = @{$me}{qw(s out name)};
 	my $slow = $me->{kind} eq 'slow';
 	my $deliveries = $self->fetch($me, $slow ? 10 : 100) or return;
+	my @rest;
 	foreach my $d (@$deliveries)
 	{
 		my ($receipt, $ids) = @$d;
@@ -337,7 +338,22 @@ sub consume_apart
 			my $one = shift @$ids;
 			$self->settle($me, $receipt, [$one], "SELECT eb_ack($receipt, '{$one}')") or return;
 		}
-		$self->settle($me, $receipt, $ids, "SELECT eb_ack($receipt)") or return;
+		if ($slow || $r < 0.2) { $self->settle($me, $receipt, $ids, "SELECT eb_ack($receipt)") or return; }
+		else { push @rest, $d; }
+	}
+	$self->settle_together($me, @rest) if @rest;
+}
+
+# Most deliveries are settled in one statement; if one of them is stale, one by one.
+sub settle_together
+{
+	my ($self, $me, @deliveries) = @_;
+	my @ids = map { @{ $_->[1] } } @deliveries;
+	$self->settle($me, $deliveries[-1][0], \@ids, 'SELECT ' . join(', ', map { "eb_ack($_->[0])" } @deliveries)) or return;
+	return if ($me->{old} // 0) == $deliveries[-1][0];
+	foreach (@deliveries)
+	{
+		$self->settle($me, $_->[0], $_->[1], "SELECT eb_ack($_->[0])") or return;
 	}
 }
 
