@@ -207,6 +207,8 @@ eb_outbox_store_add(uint32 len)
 	entry = (EbEntry *) (chunk->data + chunk->used);
 	entry->len = len;
 	entry->unused = 0;
+	/* the padding is written with the rest when the chunk spills */
+	memset((char *) (entry + 1) + len, 0, ENTRY_SIZE(len) - sizeof(EbEntry) - len);
 	chunk->used += ENTRY_SIZE(len);
 	store.nevents++;
 	return (HeapTupleHeader) (entry + 1);
