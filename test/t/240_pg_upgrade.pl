@@ -135,7 +135,7 @@ sub check
 	is($new->safe_psql('app', q{SELECT count(*) FROM eb_fetch('idle')}), 3, "$name: with their events");
 	is($new->safe_psql('app', q{SELECT string_agg(privilege || target, ',' ORDER BY 1) FROM eb_grants WHERE grantee = 'shop'}),
 		'consumeidle,emitorder.*', "$name: grants name the same role");
-	is($new->safe_psql('other', q{SELECT count(*) FROM api.eb_fetch('o', wait => '10 s')}), 1, "$name: another database, another schema");
+	is($new->safe_psql('other', q{SELECT count(*) FROM api.eb_fetch('o', wait => '60 s')}), 1, "$name: another database, another schema");
 	# What is made at run time still works.
 	$new->safe_psql('app', "SELECT count(eb_emit('order.new', '{}')) FROM generate_series(1, $events / 2)");
 	is($new->safe_psql('app', q{SELECT count(*) FROM eb_health() WHERE status = 'fail'}), 0, "$name: nothing fails");
