@@ -46,7 +46,7 @@ for (my $x = 0; $x <= $xmax; $x += $xstep)
 {
 	$svg .= sprintf qq(<text x="%s" y="%d" text-anchor="middle">%g</text>\n), px($x), $h - $bottom + 18, $x;
 }
-$svg .= sprintf qq(<text x="%d" y="40" text-anchor="end">%s</text><text x="%d" y="%d" text-anchor="end">s</text>\n),
+$svg .= sprintf qq(<text x="%d" y="24" text-anchor="end">%s</text><text x="%d" y="%d" text-anchor="end">s</text>\n),
   $left - 6, $unit, $w - $right, $h - $bottom + 34;
 my $at = $left;
 foreach my $i (0 .. $#names)
