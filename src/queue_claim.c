@@ -17,6 +17,7 @@
 #include "access/genam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -46,6 +47,13 @@
  * fetch as soon as it is due.
  */
 #define RETRY_SLACK		5000	/* us */
+
+/*
+ * One claim in so many begins at the lane's head, fewer the longer the last one took:
+ * where a long lease keeps the head down it costs each claim this much at most.
+ */
+#define HEAD_TURN 64
+#define HEAD_US 4
 
 /* A row that somebody is at work on is looked at again after this time. */
 #define LOCKED_RECHECK	USECS_PER_SEC
@@ -362,8 +370,12 @@ static void
 claim_unordered(LaneScan *s)
 {
 	bool		from_head = (s->seen.avail <= s->seen.head);
+	instr_time	begun;
+	instr_time	spent;
 	EbDelivery	d;
 
+	if (from_head)
+		INSTR_TIME_SET_CURRENT(begun);
 	scan_begin(s, s->seen.avail);
 	while (scan_next(s))
 	{
@@ -386,6 +398,13 @@ claim_unordered(LaneScan *s)
 	scan_end(s);
 	eb_lane_advance(s->claim->sub->shared, s->claim->sub->id, s->lane, &s->seen,
 					from_head ? s->head : s->seen.head, s->avail);
+	if (from_head)
+	{
+		INSTR_TIME_SET_CURRENT(spent);
+		INSTR_TIME_SUBTRACT(spent, begun);
+		eb_lane_rest(s->claim->sub->shared, s->claim->sub->id, s->lane,
+					 Max(HEAD_TURN, INSTR_TIME_GET_MICROSEC(spent) / HEAD_US));
+	}
 }
 
 /*
@@ -461,7 +480,10 @@ claim_lane(EbQueue *queue, EbClaim *claim, int lane)
 
 	if (claim->full || claim->taken >= claim->max_events)
 		return;
-	eb_lane_read(claim->sub->shared, claim->sub->id, lane, &s.seen);
+	if (lane >= EB_LANE_ORDERED)
+		eb_lane_read(claim->sub->shared, claim->sub->id, lane, &s.seen);
+	else
+		eb_lane_begin(claim->sub->shared, claim->sub->id, lane, &s.seen);
 	if (s.seen.avail == EB_LANE_EMPTY ||
 		(eb_lane_timed(lane) && s.seen.avail > claim->now))
 		return;

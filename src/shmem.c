@@ -113,7 +113,8 @@ reset_sub(EbSubShared *sub, int db, int32 id)
 	{
 		sub->lanes[i].head = PG_INT64_MIN;
 		sub->lanes[i].avail = PG_INT64_MIN;
-		sub->lanes[i].generation++;
+		sub->lanes[i].turns = sub->lanes[i].rest = 0;
+		eb_lane_forget(&sub->lanes[i]);
 	}
 	SpinLockRelease(&sub->mutex);
 	pg_atomic_write_u32(&sub->claims, 0);

@@ -40,6 +40,14 @@ typedef struct EbLane
 	int64		head;			/* every row below this position is dead */
 	int64		avail;			/* every row below is dead, leased or locked */
 	uint32		generation;		/* counts what lowered one of the two */
+
+	/* the lowest that was asked for: after the generation since[0], and before
+	 * that after since[1] */
+	uint32		since[2];
+	int64		lowest[2];
+
+	uint32		turns;			/* claims since one began at head */
+	uint32		rest;			/* how many of them are to pass */
 } EbLane;
 
 /*
@@ -222,6 +230,9 @@ extern int64 eb_sequencer_first(EbDb *db);
 
 /* shmem_lane.c: head hints and wake-ups */
 extern void eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy);
+extern void eb_lane_begin(EbSubShared *sub, int32 id, int lane, EbLane *copy);
+extern void eb_lane_rest(EbSubShared *sub, int32 id, int lane, uint32 claims);
+extern void eb_lane_forget(EbLane *l);
 extern void eb_lane_advance(EbSubShared *sub, int32 id, int lane,
 							const EbLane *seen, int64 head, int64 avail);
 extern uint32 eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position);

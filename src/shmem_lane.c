@@ -9,8 +9,13 @@
  * Hints may only err downwards.  Who makes a row takeable (insert, retry,
  * release, rollback) changes the table first and lowers the hint second, which
  * counts the lane's generation up.  Who scans reads the hints and the generation
- * first, and its advance is dropped if the generation has moved since: it may
- * have passed the place before the row was there.
+ * first, and its advance ends at the lowest position that was lowered to since: it
+ * may have passed the place before the row was there.  What is remembered of that
+ * goes back some dozens of changes; a scan that is older is dropped.
+ *
+ * Claims begin at avail, so they do not see what died between it and head.  Every
+ * so often one begins at head and raises that: otherwise the first that has to, when
+ * a lease may be over, would walk over all that has died meanwhile.
  *
  * Every call names the subscription's id: a slot that was given to another
  * subscription meanwhile is left alone.
@@ -24,6 +29,9 @@
 #include "compat.h"
 #include "shmem.h"
 
+/* Changes of a lane that are remembered at least, of those that lower it. */
+#define REMEMBERED	64
+
 /* Copies a lane's hints; "nothing known" if the slot is not id's any more. */
 void
 eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy)
@@ -35,6 +43,71 @@ eb_lane_read(EbSubShared *sub, int32 id, int lane, EbLane *copy)
 	SpinLockRelease(&sub->mutex);
 }
 
+/* The same for a claim that does not care for order: avail is head when it is time. */
+void
+eb_lane_begin(EbSubShared *sub, int32 id, int lane, EbLane *copy)
+{
+	EbLane	   *l = &sub->lanes[lane];
+
+	SpinLockAcquire(&sub->mutex);
+	*copy = *l;
+	if (sub->id != id)
+		copy->head = copy->avail = PG_INT64_MIN;
+	else if (l->avail != EB_LANE_EMPTY && ++l->turns > l->rest)
+	{
+		l->turns = 0;
+		copy->avail = l->head;
+	}
+	SpinLockRelease(&sub->mutex);
+}
+
+/* So many claims are to pass before one begins at head again. */
+void
+eb_lane_rest(EbSubShared *sub, int32 id, int lane, uint32 claims)
+{
+	SpinLockAcquire(&sub->mutex);
+	if (sub->id == id)
+		sub->lanes[lane].rest = claims;
+	SpinLockRelease(&sub->mutex);
+}
+
+/* A change after which no scan that has begun may advance; mutex held. */
+void
+eb_lane_forget(EbLane *l)
+{
+	l->generation++;
+	l->since[0] = l->since[1] = l->generation;
+	l->lowest[0] = l->lowest[1] = EB_LANE_EMPTY;
+}
+
+/* Notes a position that was lowered to; mutex held. */
+static void
+remember(EbLane *l, int64 position)
+{
+	if (l->generation - l->since[0] >= REMEMBERED)
+	{
+		l->since[1] = l->since[0];
+		l->lowest[1] = l->lowest[0];
+		l->since[0] = l->generation;
+		l->lowest[0] = EB_LANE_EMPTY;
+	}
+	l->generation++;
+	l->lowest[0] = Min(l->lowest[0], position);
+}
+
+/* The position that a scan which began at that generation may advance to; mutex held. */
+static int64
+lowest_since(const EbLane *l, uint32 generation)
+{
+	if (generation == l->generation)
+		return EB_LANE_EMPTY;
+	if ((int32) (generation - l->since[0]) >= 0)
+		return l->lowest[0];
+	if ((int32) (generation - l->since[1]) >= 0)
+		return Min(l->lowest[0], l->lowest[1]);
+	return PG_INT64_MIN;
+}
+
 /* Raises the hints to what a scan that began at "seen" found, see above. */
 void
 eb_lane_advance(EbSubShared *sub, int32 id, int lane,
@@ -44,12 +117,12 @@ eb_lane_advance(EbSubShared *sub, int32 id, int lane,
 
 	Assert(head <= avail);
 	SpinLockAcquire(&sub->mutex);
-	if (sub->id == id && l->generation == seen->generation)
+	if (sub->id == id)
 	{
-		if (head > l->head)
-			l->head = head;
-		if (avail > l->avail)
-			l->avail = avail;
+		int64		limit = lowest_since(l, seen->generation);
+
+		l->head = Max(l->head, Min(head, limit));
+		l->avail = Max(l->avail, Min(avail, limit));
 	}
 	SpinLockRelease(&sub->mutex);
 }
@@ -68,7 +141,7 @@ eb_lane_lower(EbSubShared *sub, int32 id, int lane, int64 position)
 			l->head = position;
 		if (position < l->avail)
 			l->avail = position;
-		l->generation++;
+		remember(l, position);
 	}
 	generation = l->generation;
 	SpinLockRelease(&sub->mutex);
@@ -102,7 +175,7 @@ eb_lane_take_due(EbSubShared *sub, int32 id, TimestampTz now)
 		for (int i = 0; i < EB_LANE_COUNT; i++)
 		{
 			sub->lanes[i].avail = sub->lanes[i].head;
-			sub->lanes[i].generation++;
+			eb_lane_forget(&sub->lanes[i]);
 		}
 	}
 	SpinLockRelease(&sub->mutex);
@@ -155,7 +228,7 @@ eb_lane_rewind(EbSubShared *sub, int32 id)
 		{
 			sub->lanes[i].head = PG_INT64_MIN;
 			sub->lanes[i].avail = PG_INT64_MIN;
-			sub->lanes[i].generation++;
+			eb_lane_forget(&sub->lanes[i]);
 		}
 	}
 	SpinLockRelease(&sub->mutex);
