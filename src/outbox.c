@@ -176,7 +176,10 @@ flush(void)
 	eb_outbox_store_close();
 	eb_hold("after_flush");
 	if (EB_FAULT("slot_cleared_early"))
+	{
 		eb_sequencer_release(true);
+		pg_usleep(1000);
+	}
 }
 
 static void
