@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Fuzzes the schema compiler, the evaluator, the compatibility check and
 # eb_typescript() inside a private server whose eventbus is built with the undefined behaviour
-# sanitizer: the schemas of compiler.sql, mutated at random.  (The address sanitizer cannot be
-# loaded into a server that was built without it; parsers.sh has it, on the code outside the server.)
+# sanitizer: the schemas of compiler.sql, mutated at random.  The address sanitizer cannot be loaded
+# into a server that was built without it; PG_CONFIG=$(tools/pg-source make sanitize) has both.
 # ROUNDS (default 2000) and SEED choose how much and which.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
 pg_config=${PG_CONFIG:-pg_config}
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0
 bin=$($pg_config --bindir)
 work=$(mktemp -d)
 chmod 755 "$work"
@@ -31,7 +32,7 @@ done
 server=$work/pg/${prefix#"$common"}
 make -s -C "$work/tree" PG_CONFIG="$pg_config" with_llvm=no \
 	COPT='-O1 -g -fsanitize=undefined -fno-sanitize=alignment -fno-omit-frame-pointer' >/dev/null
-cp "$work/tree/eventbus.so" "$server/lib/"
+cp "$work/tree/eventbus.so" "$work/pg/${lib#"$common"}/"
 cp "$work/tree/eventbus.control" "$work/tree"/build/eventbus--*.sql "$work/pg/${share#"$common"}/extension/"
 
 [ "$(id -u)" = 0 ] && chown -R postgres "$work"
@@ -45,14 +46,14 @@ fsync = off
 jit = off
 log_min_messages = fatal
 X
-as env UBSAN_OPTIONS=print_stacktrace=1:log_path="$work/ubsan" \
+as env UBSAN_OPTIONS=print_stacktrace=1:log_path="$work/report" ASAN_OPTIONS="$ASAN_OPTIONS:log_path=$work/report" \
 	"$server/bin/pg_ctl" -D "$work/data" -l "$work/log" -w start >/dev/null || { cat "$work/log"; exit 1; }
 seed=${SEED:-$RANDOM}
 echo "seed $seed"
 PGHOST=$work PGUSER=postgres PGDATABASE=postgres PGPORT=5432 "$server/bin/psql" -XqAt -v ON_ERROR_STOP=1 \
 	-v rounds="${ROUNDS:-2000}" -v seed="$seed" -f "$here/compiler.sql" || status=1
-if ls "$work"/ubsan.* >/dev/null 2>&1; then
-	head -60 "$work"/ubsan.*
+if ls "$work"/report.* >/dev/null 2>&1; then
+	head -60 "$work"/report.*
 	exit 1
 fi
 exit "${status:-0}"
