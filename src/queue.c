@@ -181,6 +181,27 @@ eb_queue_move(EbQueue *queue, EbDelivery *d)
 	put(queue, d);
 }
 
+#ifdef USE_ASSERT_CHECKING
+/*
+ * heap_update knows how to come back without waiting, and says so, but asserts that
+ * nobody asks it to.  Where assertions are on, the row is locked first.
+ */
+static TM_Result
+lock_row(EbStore *store, ItemPointer tid)
+{
+	TupleTableSlot *slot = table_slot_create(store->rel, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(store->rel, tid, snapshot, slot,
+										  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+										  LockWaitSkip, 0, &failure);
+
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_WouldBlock ? TM_BeingModified : result;
+}
+#endif
+
 /*
  * Replaces the row at d's place, and stores the new one.  TM_Ok, or who came first;
  * without wait also TM_BeingModified.
@@ -195,6 +216,14 @@ eb_queue_update(EbQueue *queue, EbDelivery *d, bool wait)
 	EbUpdateIndexes update_indexes;
 	TM_Result	result;
 
+#ifdef USE_ASSERT_CHECKING
+	if (!wait && (result = lock_row(store, &d->tid)) != TM_Ok)
+	{
+		heap_freetuple(tuple);
+		return result;
+	}
+	wait = true;				/* for nobody any more */
+#endif
 	ExecStoreHeapTuple(tuple, store->slot, false);
 	result = table_tuple_update(store->rel, &d->tid, store->slot,
 								GetCurrentCommandId(true), InvalidSnapshot, InvalidSnapshot,

@@ -191,11 +191,13 @@ sub compare
 	my (%theirs, %their_dead, %ours);
 	$theirs{"$_->{offset} $_->{attempt} $_->{replayed} $_->{leased}"}++ foreach @$queue;
 	$their_dead{"$_->{offset} $_->{attempts}"}++ foreach @$dead;
-	foreach ($self->copies($name, 'leased'))
+	# Copies of one event may look the same: those whose lease ends last are there.
+	my %there = %theirs;
+	foreach (sort { $b->[1]{until} <=> $a->[1]{until} } $self->copies($name, 'leased'))
 	{
 		my ($id, $copy) = @$_;
-		my $key = $self->offset_of($id);
-		next if $copy->{until} > $now || $theirs{"$key $copy->{attempt} $copy->{replayed} t"};
+		my $key = $self->offset_of($id) . " $copy->{attempt} $copy->{replayed} t";
+		next if $there{$key} && $there{$key}-- || $copy->{until} > $now;
 		$self->unlease($sub, $id, $copy);
 		$copy->{state} = $copy->{attempt} < $sub->{max_attempts} ? 'queued' : 'dead';
 	}
