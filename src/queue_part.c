@@ -53,9 +53,18 @@ next_part(PartScan *scan)
 		return false;
 	scan->begin = scan->next;
 	scan->history = scan->begin + sizeof(PartHead);
-	memcpy(&scan->head, scan->begin, sizeof(PartHead));
-	memcpy(&header, scan->history, sizeof(header));
-	scan->size = VARSIZE(&header);
+	scan->size = 0;
+	if (scan->end - scan->begin >= sizeof(PartHead) + sizeof(header))
+	{
+		memcpy(&scan->head, scan->begin, sizeof(PartHead));
+		memcpy(&header, scan->history, sizeof(header));
+		scan->size = VARSIZE(&header);
+	}
+	if (scan->size < sizeof(header) || scan->size > scan->end - scan->history)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the history of a delivery is corrupt"),
+				 errhint("It cannot be restored on a machine with another byte order.")));
 	scan->next = scan->history + scan->size;
 	return true;
 }
