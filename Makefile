@@ -76,7 +76,7 @@ bench:
 ifneq ($(wildcard test/faults/run),)
 .PHONY: test-faults
 test-faults:
-	@$(STAGE) test test/faults/run
+	@$(STAGE) $(if $(SCENARIO)$(SOAK),faults,test) test/faults/run
 endif
 
 # When a version is released, its install script is kept: see sql/released/README.md.

@@ -202,6 +202,45 @@ END
 $$;
 COMMENT ON FUNCTION eventbus.health_queue() IS 'the queue''s row of eb_health()';
 
+-- Who keeps a store from being truncated: it is in nobody's way that a lock is held for less long than stores
+-- wait for older snapshots anyway.
+CREATE FUNCTION eventbus.health_storage(OUT component text, OUT status text, OUT detail text, OUT hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    turn bigint := pg_size_bytes(current_setting('eventbus.queue_rotate_size'));
+    size bigint;
+    h record;
+BEGIN
+    component := 'queue storage';
+    status := 'ok';
+    SELECT sum(pg_total_relation_size(i.inhrelid)) INTO size
+    FROM pg_inherits i WHERE i.inhparent = 'eventbus.delivery'::regclass;
+    detail := format('the queue takes %s', pg_size_pretty(size));
+    IF turn = 0 OR size <= 4 * turn THEN
+        RETURN;
+    END IF;
+    SELECT COALESCE('process ' || l.pid, format('prepared transaction "%s"', p.gid)) AS who, l.pid,
+           COALESCE(a.xact_start, p.prepared) AS since INTO h
+    FROM pg_locks l
+    LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction
+    WHERE l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND l.relation IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = 'eventbus.delivery'::regclass)
+      AND l.granted
+    ORDER BY 3 LIMIT 1;
+    IF h.since < clock_timestamp() - current_setting('eventbus.queue_truncate_delay')::interval THEN
+        status := 'warn';
+        detail := detail || format(', and %s has held a lock on it for %s', h.who,
+                                   date_trunc('second', clock_timestamp() - h.since));
+        hint := 'While it is held, the space of settled deliveries is not given back. ' ||
+                CASE WHEN h.pid IS NULL THEN 'Commit it or roll it back.'
+                     ELSE format('See what it does in pg_stat_activity; pg_terminate_backend(%s) ends it.', h.pid) END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION eventbus.health_storage() IS 'the queue storage''s row of eb_health()';
+
 CREATE FUNCTION @extschema@.eb_health()
 RETURNS TABLE (component text, status text, detail text, hint text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -254,6 +293,7 @@ BEGIN
         CASE WHEN b.lag_s >= 10 THEN 'Committed events are not routed to subscriptions: see the row of the relay; '
             'if it is busy, it catches up by itself.' END;
     RETURN QUERY SELECT h.* FROM eventbus.health_queue() h;
+    RETURN QUERY SELECT h.* FROM eventbus.health_storage() h;
     IF s.preloaded THEN
         RETURN QUERY SELECT h.* FROM eventbus.health_epoch() h;
     END IF;
@@ -335,7 +375,7 @@ COMMENT ON FUNCTION @extschema@.eb_metrics() IS 'the statistics of this database
 
 REVOKE ALL ON FUNCTION eventbus.library(), eventbus.stat_server(), eventbus.stat_database(), eventbus.stat_subscription(),
     eventbus.stat_waiting(), eventbus.latency_quantile(bigint[], double precision), eventbus.event_age(uuid),
-    eventbus.offset_age(bigint), eventbus.health_relay(), eventbus.health_queue(),
+    eventbus.offset_age(bigint), eventbus.health_relay(), eventbus.health_queue(), eventbus.health_storage(),
     @extschema@.eb_health(), @extschema@.eb_metrics() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION eventbus.stat_database(), eventbus.stat_subscription(), eventbus.stat_waiting(),
     eventbus.latency_quantile(bigint[], double precision), eventbus.event_age(uuid), eventbus.offset_age(bigint),

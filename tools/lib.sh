@@ -3,6 +3,8 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 SUPPORTED="15 16 17 18"
+# shellcheck disable=SC2034 # used by deps
+UNPACKED=${EVENTBUS_CHROOTS:-/var/cache/eventbus}/programs	# packages that are not installed
 
 say()  { printf '%s\n' "$*" >&2; }
 warn() { printf '*** %s\n' "$*" >&2; }

@@ -6,9 +6,10 @@ use List::Util qw(max);
 use Time::HiRes qw(time);
 
 my $s = Scenario->new(12, 'xmin held, short form');
-my $seconds = max($s->{seconds}, 5);
+my $rounds = $s->{short} ? 1 : 3;
+my $seconds = max($s->{seconds} / 2, 5);
 my $rate = 2000;
-my $node = $s->node(init => { allows_streaming => 'logical' }, conf => "eventbus.queue_rotate_size = 1MB\n");
+my $node = $s->node(init => { allows_streaming => 1 }, conf => "eventbus.queue_rotate_size = 1MB\nwal_keep_size = 8GB\n");
 $node->safe_psql('postgres', q{CREATE EXTENSION eventbus; SELECT eb_subscribe('held', '{held.*}')});
 my $connstr = $node->connstr('postgres');
 
@@ -55,28 +56,56 @@ sub measure
 	return ($rate, $fetch[ $#fetch * 0.99 ] // 0, $size);
 }
 
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+	return $sorted[ $#sorted / 2 ];
+}
+
+# Rounds of (rate, p99, size) that were measured in turns with the free ones.
 sub compare
 {
 	my ($what, $free, $held) = @_;
-	$s->fact(sprintf '%s: %.0f events/s, fetch p99 %.2f ms, queue %.0f kB; free: %.0f, %.2f ms, %.0f kB', $what,
-		$held->[0], $held->[1] * 1000, $held->[2] / 1024, $free->[0], $free->[1] * 1000, $free->[2] / 1024);
-	$s->bound("$what: free throughput over held", $free->[0] / max($held->[0], 1), 1 / 0.95, 'x');
-	$s->bound("$what: fetch p99 held over free", $held->[1] / max($free->[1], 0.0001), 1.5, 'x');
-	$s->part($held->[2] <= 16 * 1024 * 1024, sprintf '%s: the queue is bounded: %.1f MB', $what, $held->[2] / 1048576);
+	my ($rate, $p99) = map { my $k = $_; median(map { $free->[$_][$k] && $held->[$_][$k] / $free->[$_][$k] } 0 .. $#$held) } 0, 1;
+	my $size = max(map { $_->[2] } @$held);
+	$s->fact("$what, events/s, fetch p99 in ms, queue in kB: " . join '; ', map { sprintf '%.0f, %.2f, %.0f (free %.0f, %.2f, %.0f)',
+		map { ($_->[0], $_->[1] * 1000, $_->[2] / 1024) } $held->[$_], $free->[$_] } 0 .. $#$held);
+	$s->bound("$what: free throughput over held", 1 / max($rate, 0.001), 1 / 0.95, 'x');
+	$s->bound("$what: fetch p99 held over free", $p99, 1.5, 'x');
+	$s->part($size <= 16 * 1024 * 1024, sprintf '%s: the queue is bounded: %.1f MB', $what, $size / 1048576);
 	$s->{faults}++;
 }
 
+# What a standby that sends feedback leaves when it goes away: an idle slot that holds xmin.
+my $standby = PostgreSQL::Test::Cluster->new('away');
+$node->backup('away');
+$standby->init_from_backup($node, 'away', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "primary_slot_name = 'idle'\nhot_standby_feedback = on\nwal_receiver_status_interval = 1\n");
+
+sub leave_slot
+{
+	$node->safe_psql('postgres', "SELECT pg_create_physical_replication_slot('idle', true)");
+	$standby->start;
+	$s->wait_for($node, "SELECT xmin IS NOT NULL FROM pg_replication_slots WHERE slot_name = 'idle'");
+	$standby->stop('fast');
+	$s->wait_for($node, "SELECT NOT active AND xmin IS NOT NULL FROM pg_replication_slots WHERE slot_name = 'idle'");
+}
+
 measure();    # warm
-my @free = measure();
 my $holder = EbSession->new($connstr, 'holder');
-$holder->must("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(), count(*) FROM pg_class");
-my @held = measure();
-$holder->must('COMMIT');
+my (@free, @held, @slot);
+foreach (1 .. $rounds)
+{
+	push @free, [ measure() ];
+	$holder->must("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current(), count(*) FROM pg_class");
+	push @held, [ measure() ];
+	$holder->must('COMMIT');
+	leave_slot();
+	push @slot, [ measure() ];
+	$holder->must("SELECT pg_drop_replication_slot('idle')");
+}
 compare('a repeatable-read transaction', \@free, \@held);
-$holder->must("SELECT pg_create_logical_replication_slot('idle', 'pgoutput')");
-@held = measure();
-$holder->must("SELECT pg_drop_replication_slot('idle')");
-compare('an idle slot', \@free, \@held);
+compare('an idle slot', \@free, \@slot);
 $holder->close;
 $s->count('Q', $node->safe_psql('postgres', 'SELECT queued FROM eb_stat_bus'), 'events are still queued');
 $s->tap('245_rotate');

@@ -67,10 +67,10 @@ sub lines_a_minute
 
 # --- pgbouncer, transactions pooled over few connections ---
 {
-	my $program = $ENV{EB_PGBOUNCER} // (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin')[0];
+	my $program = $ENV{EB_PGBOUNCER} // (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin', ($ENV{EVENTBUS_CHROOTS} // '/var/cache/eventbus') . '/programs/usr/sbin')[0];
 	if (!$program || !-x $program)
 	{
-		$s->skip_part('pgbouncer in transaction mode', 'pgbouncer is not installed (Debian: pgbouncer), nor does EB_PGBOUNCER name it');
+		$s->skip_part('pgbouncer in transaction mode', 'pgbouncer is not there (Debian: pgbouncer), nor does EB_PGBOUNCER name it');
 		$s->done;
 		exit 0;
 	}

@@ -3,7 +3,7 @@ BEGIN;
 SELECT plan(21);
 
 SELECT results_eq('SELECT component FROM eb_health()',
-    ARRAY['preload', 'version', 'launcher', 'worker slots', 'relay', 'relay lag', 'queue', 'epoch', 'retention'], 'one row a component');
+    ARRAY['preload', 'version', 'launcher', 'worker slots', 'relay', 'relay lag', 'queue', 'queue storage', 'epoch', 'retention'], 'one row a component');
 SELECT is((SELECT count(*) FROM eb_health() WHERE status NOT IN ('ok', 'warn', 'fail')), 0::bigint, 'status is ok, warn or fail');
 SELECT is((SELECT count(*) FROM eb_health() WHERE status <> 'ok' AND hint IS NULL), 0::bigint, 'what is not well has a hint');
 SELECT is((SELECT count(*) FROM eb_health() WHERE detail IS NULL), 0::bigint, 'every row has a detail');

@@ -16,6 +16,7 @@ $node->init;
 $node->append_conf('postgresql.conf', q{
 eventbus.queue_rotate_size = 128kB
 eventbus.queue_truncate_delay = 100ms
+max_prepared_transactions = 2
 });
 $node->start;
 $node->safe_psql('postgres', q{
@@ -73,9 +74,10 @@ $node->safe_psql('postgres', q{SELECT eb_emit('slow.early', '{}'); SELECT eb_emi
 my ($receipt, $store) = split /\|/, $node->safe_psql('postgres', q{
 	SELECT receipt, d.store FROM eb_fetch('slow', wait => '30 s') f JOIN eventbus.delivery d ON d.seq = f.receipt >> 16});
 
-# Beyond a store's size many times over, until what was fetched early is in another store.
-my ($rounds, $moved) = (0, 0);
-while ($rounds < 600 && ($rounds < 40 || !$moved))
+# Beyond a store's size many times over, until what was fetched early is in another
+# store: the relay may rest for ten seconds between two looks at a store.
+my ($rounds, $moved, $deadline) = (0, 0, time + 180);
+while ($rounds < 40 || (!$moved && time < $deadline))
 {
 	$node->safe_psql('postgres', 'CALL load(10)');
 	$rounds += 10;
@@ -96,9 +98,21 @@ $dump->must('BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE eventbus.delivery
 my $queued = $dump->must('SELECT count(*) FROM eventbus.delivery');
 $node->safe_psql('postgres', 'CALL load(10)');
 is($dump->must('SELECT count(*) FROM eventbus.delivery'), $queued, 'a dump sees one moment');
+ok($node->poll_query_until('postgres', sprintf q{SELECT count(*) = 1 FROM eb_health()
+	WHERE component = 'queue storage' AND status = 'warn' AND detail ~ 'process %1$s has held a lock' AND hint ~ 'pg_terminate_backend.%1$s.'}, $dump->must('SELECT pg_backend_pid()')),
+	'eb_health names the session that keeps the space');
 $dump->must('COMMIT');
 $node->safe_psql('postgres', 'CALL load(5)');
 size_falls('after a dump');
+is($node->safe_psql('postgres', q{SELECT status FROM eb_health() WHERE component = 'queue storage'}), 'ok', 'and eb_health says that all is well');
+
+# A prepared transaction has no session that could be seen.
+$node->safe_psql('postgres', q{BEGIN; LOCK TABLE eventbus.delivery IN ACCESS SHARE MODE; PREPARE TRANSACTION 'left behind'});
+$node->safe_psql('postgres', 'CALL load(10)');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM eb_health()
+	WHERE component = 'queue storage' AND status = 'warn' AND detail ~ 'prepared transaction "left behind"' AND hint ~ 'roll it back'}),
+	'eb_health names a prepared transaction');
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'left behind'});
 command_ok([ 'pg_dump', '-d', $connstr, '-f', '/dev/null' ], 'pg_dump');
 
 # A consumer that works in a long transaction.
