@@ -7,6 +7,10 @@ use IO::Select;
 use Test::More ();
 use Time::HiRes qw(time);
 
+# A server that is built to find mistakes is slower (tools/flavour.sh).
+my $patience = ($ENV{PG_TEST_TIMEOUT_DEFAULT} // 60) / 60;
+$patience = 1 if $patience < 1;
+
 # $connstr is what $node->connstr(DATABASE) returns.
 sub new
 {
@@ -67,7 +71,7 @@ sub send
 sub receive
 {
 	my ($self, $timeout) = @_;
-	my $deadline = time + ($timeout // 60);
+	my $deadline = time + ($timeout // 60) * $patience;
 	my ($at, $eol);
 	while (($at = index $self->{buffer}, "EB-END $self->{n} ") < 0
 		|| ($eol = index $self->{buffer}, "\n", $at) < 0)
