@@ -14,7 +14,7 @@ $node->safe_psql('postgres', qq{CREATE EXTENSION eventbus;
 	SELECT count(eb_emit('poison.one', '{}')) FROM generate_series(1, $poison)});
 my $connstr = $node->connstr('postgres');
 
-# Two consumers that fail with every poison event; the good ones are written down.
+# Consumers that fail with every poison event; the good ones are written down.
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my @consumers = map { my $c = $_; EbSession::in_child(sub {
 	my $session = EbSession->new($connstr, "consumer $c");
@@ -34,7 +34,7 @@ my @consumers = map { my $c = $_; EbSession::in_child(sub {
 	}
 	close $out;
 	$session->close;
-}) } 1 .. 2;
+}) } 1 .. $s->{consumers};
 my $emitter = EbSession->new($connstr, 'emitter');
 my %emitted;
 my $n = $s->{seconds} >= 20 ? 200 : 50;
@@ -48,7 +48,7 @@ my $drained = eval { $s->wait_for($node, 'SELECT queued = 0 AND lag = 0 FROM eb_
 append_to_file("$folder/over", '');
 $s->part(!EbSession::wait_children(@consumers), 'the consumers went through');
 my ($slowest, %got) = (0);
-foreach my $c (1, 2)
+foreach my $c (1 .. $s->{consumers})
 {
 	foreach (split /\n/, slurp_file("$folder/good.$c"))
 	{
@@ -129,24 +129,24 @@ $s->done;
 # internal error comes from a file of ours.
 sub sqlsmith
 {
-	chomp(my $program = `command -v sqlsmith`);
+	my ($program) = grep { -x } map { "$_/sqlsmith" } split /:/, $ENV{PATH};
 	if (!$program)
 	{
 		$s->skip_part('sqlsmith', 'it is not installed (Debian: sqlsmith)');
 		return;
 	}
-	my $queries = $s->{seconds} >= 20 ? 20_000 : 1_000;
+	my $queries = $s->{seconds} >= 20 ? 5_000 : 1_000;
 	$node->safe_psql('postgres', q{CREATE ROLE smith LOGIN; GRANT CREATE ON SCHEMA public TO smith; GRANT pg_monitor, pg_read_all_data TO smith;
 		SELECT eb_grant('emit', '>', 'smith'), eb_grant('consume', 'all', 'smith');
 		ALTER ROLE smith SET statement_timeout = '2s'; ALTER ROLE smith SET log_error_verbosity = verbose});
 	my $from = -s $node->logfile;
 	my $target = $node->connstr('postgres') . ' user=smith';
-	system("sqlsmith --target=\"$target\" --max-queries=$queries --seed=$s->{seed} >sqlsmith.out 2>&1");
+	system("$program --exclude-catalog --target=\"$target\" --max-queries=$queries --seed=$s->{seed} >sqlsmith.out 2>&1");
 	my $log = slurp_file($node->logfile, $from);
 	my $ours = join '|', map { m{/(\w+)\.c$} } glob "$ENV{EB_TREE}/src/*.c";
 	my @internal = $log =~ /ERROR:  (XX\d\d\d: (?:(?!ERROR:  ).)*?LOCATION:  \w+, (?:$ours)\.c:\d+)/gs;
-	my ($said) = reverse grep { /quer|fail|error/i } split /\n/, slurp_file('sqlsmith.out');
+	my $ours_named = () = $log =~ /\beb_[a-z_]+/g;
 	$s->part($s->ask($node, 'SELECT 1') == 1 && $log !~ /was terminated by signal|PANIC|TRAP:/, "sqlsmith, $queries queries: no crash");
 	$s->part(!@internal, 'and no internal error' . (@internal ? ": $internal[0]" : ''));
-	$s->fact("sqlsmith's last words: " . ($said // 'none'));
+	$s->part($ours_named > 100, "in those that failed, $ours_named times a function or view of ours");
 }

@@ -92,11 +92,19 @@ is($node->safe_psql('postgres', "SELECT eb_extend($receipt, '2 h') > now()"), 't
 is($node->safe_psql('postgres', "SELECT eb_ack($receipt)"), 1, 'to settle it, too');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM eventbus.delivery WHERE lane = 10}), 1, 'what is due tomorrow is still there');
 
+# Loads until the queue takes what eb_health() calls large.
+sub grow
+{
+	my $until = time + 180;
+	do { $node->safe_psql('postgres', 'CALL load(5)') }
+	  until time > $until || $node->safe_psql('postgres', "SELECT $SIZE > 600000") eq 't';
+}
+
 # What a dump locks is not waited for, nor does it make anybody wait.
 my $dump = EbSession->connect($connstr, 'dump', time + 30) or die;
 $dump->must('BEGIN ISOLATION LEVEL REPEATABLE READ; LOCK TABLE eventbus.delivery IN ACCESS SHARE MODE');
 my $queued = $dump->must('SELECT count(*) FROM eventbus.delivery');
-$node->safe_psql('postgres', 'CALL load(10)');
+grow();
 is($dump->must('SELECT count(*) FROM eventbus.delivery'), $queued, 'a dump sees one moment');
 ok($node->poll_query_until('postgres', sprintf q{SELECT count(*) = 1 FROM eb_health()
 	WHERE component = 'queue storage' AND status = 'warn' AND detail ~ 'process %1$s has held a lock' AND hint ~ 'pg_terminate_backend.%1$s.'}, $dump->must('SELECT pg_backend_pid()')),
@@ -108,7 +116,7 @@ is($node->safe_psql('postgres', q{SELECT status FROM eb_health() WHERE component
 
 # A prepared transaction has no session that could be seen.
 $node->safe_psql('postgres', q{BEGIN; LOCK TABLE eventbus.delivery IN ACCESS SHARE MODE; PREPARE TRANSACTION 'left behind'});
-$node->safe_psql('postgres', 'CALL load(10)');
+grow();
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM eb_health()
 	WHERE component = 'queue storage' AND status = 'warn' AND detail ~ 'prepared transaction "left behind"' AND hint ~ 'roll it back'}),
 	'eb_health names a prepared transaction');
