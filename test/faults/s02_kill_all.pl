@@ -84,7 +84,7 @@ for (;;)
 		if (!$soak || $kills < $stop) { kill_and_wait(); $kills++; $here++; }
 	} while ($soak ? $s->ask($node, 'SELECT eb_last_offset()') < $from + $round : $here < 2 || time < $until);
 	$s->let_run($node, 100);
-	my $checker = $s->heal_and_check($load, checker => { from => $from });
+	my $checker = $s->heal_and_check($load, apart => !!$soak, checker => { from => $from });
 	$events += $checker->events;
 	last if $events >= $soak && (!$soak || $kills >= $kills_wanted);
 	last if grep { $_ } values %{ $s->{n} };

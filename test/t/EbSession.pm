@@ -43,15 +43,16 @@ sub new
 }
 
 # A session that is connected, tried for as long as the deadline allows; or undef.
+# Between two tries it pauses for some seconds.
 sub connect
 {
-	my ($class, $connstr, $name, $deadline) = @_;
+	my ($class, $connstr, $name, $deadline, $pause) = @_;
 	until (time > $deadline)
 	{
 		my $self = $class->new($connstr, $name);
 		return $self if defined $self->query('SELECT 1');
 		$self->close;
-		select undef, undef, undef, 0.02;    # a server that starts is not pressed
+		select undef, undef, undef, $pause // 0.02;    # a server that starts is not pressed
 	}
 	return undef;
 }

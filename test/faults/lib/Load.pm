@@ -79,7 +79,7 @@ sub session
 	my ($self, $name, $flag) = @_;
 	until (-e "$self->{folder}/$flag")
 	{
-		my $s = EbSession->connect($self->connstr, $name, time + 5);
+		my $s = EbSession->connect($self->connstr, $name, time + 5, 0.25);
 		return $s if $s;
 		select undef, undef, undef, 0.05;
 	}

@@ -114,16 +114,18 @@ sub pids
 }
 
 # The rows of a query, tried until the server answers; undef after three minutes.
+# Who asks again and again keeps the session in a hash, and closes it.
 sub ask
 {
-	my ($self, $node, $sql, $db) = @_;
+	my ($self, $node, $sql, $db, $keep) = @_;
 	my $deadline = time + 180;
 	while (time < $deadline)
 	{
-		my $s = EbSession->connect($node->connstr($db // 'postgres'), 'scenario', $deadline) or last;
+		my $s = ($keep && delete $keep->{session}) || EbSession->connect($node->connstr($db // 'postgres'), 'scenario', $deadline) or last;
 		my $rows = $s->query($sql);
 		my ($lost, $state, $error) = @{$s}{qw(lost state error)};
-		$s->close;
+		if ($keep && !$lost) { $keep->{session} = $s; }
+		else { $s->close; }
 		return $rows if defined $rows;
 		die "$sql: $state $error" unless $lost || $state =~ /^57/;
 		select undef, undef, undef, 0.02;
@@ -163,10 +165,14 @@ sub wait_for
 	my ($self, $node, $sql, %option) = @_;
 	my $begin = time;
 	my $deadline = $begin + ($option{timeout} // 180);
+	my %keep;
 	while (time < $deadline)
 	{
-		return time - $begin if ($self->ask($node, $sql, $option{db}) // '') eq 't';
-		select undef, undef, undef, 0.02;
+		my $true = ($self->ask($node, $sql, $option{db}, \%keep) // '') eq 't';
+		my $took = time - $begin;
+		select undef, undef, undef, 0.02 unless $true;
+		$keep{session}->close if $keep{session} && ($true || time >= $deadline);
+		return $took if $true;
 	}
 	die "timeout: $sql";
 }
@@ -176,12 +182,14 @@ sub let_run
 {
 	my ($self, $node, $events, %option) = @_;
 	my $deadline = time + ($option{timeout} // 10);
-	my $from = $self->ask($node, 'SELECT eb_last_offset()', $option{db});
+	my %keep;
+	my $from = $self->ask($node, 'SELECT eb_last_offset()', $option{db}, \%keep);
 	while (time < $deadline)
 	{
-		last if $self->ask($node, 'SELECT eb_last_offset()', $option{db}) >= $from + $events;
+		last if $self->ask($node, 'SELECT eb_last_offset()', $option{db}, \%keep) >= $from + $events;
 		select undef, undef, undef, 0.02;
 	}
+	$keep{session}->close if $keep{session};
 }
 
 # --- the load ----------------------------------------------------------------
@@ -219,12 +227,13 @@ sub heal_and_check
 	return $self->check($load, %option);
 }
 
-# Compares ledger and log of a load that has ended, and adds up the counters.
+# Compares ledger and log of a load that has ended, and adds up the counters; apart:
+# in a process of its own.
 sub check
 {
 	my ($self, $load, %option) = @_;
 	my $checker = Checker->new($load, %{ $option{checker} // {} });
-	my %n = $checker->run;
+	my %n = $option{apart} ? $checker->run_apart : $checker->run;
 	$self->{n}{$_} = ($self->{n}{$_} // 0) + $n{$_} foreach keys %n;
 	$self->{events} += $checker->events;
 	$self->tell('found', $_) foreach @{ $checker->{found} };
