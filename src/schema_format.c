@@ -220,7 +220,6 @@ ipv6_valid(const char *s, int len)
 			if (!ipv4_valid(s + start, len - start))
 				return false;
 			groups += 2;
-			pos = len;
 			break;
 		}
 		if (pos == start || pos - start > 4)

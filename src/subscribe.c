@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "duration.h"
 #include "ephemeral.h"
 #include "eventbus.h"
@@ -226,6 +227,23 @@ lock_subscription(const char *name, int32 *id, Oid *owner)
 	return true;
 }
 
+pg_noreturn static void
+changed_concurrently(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("subscription \"%s\" was changed concurrently", name),
+			 errhint("Try again.")));
+}
+
+/* For who locked none: there is none, or this transaction's snapshot is older. */
+pg_noreturn static void
+no_subscription(const char *name)
+{
+	(void) eb_subscription_by_name(name);
+	changed_concurrently(name);
+}
+
 static void
 require_owner(const char *name, Oid owner, Oid user)
 {
@@ -410,10 +428,7 @@ eventbus_subscribe(PG_FUNCTION_ARGS)
 		update_settings(fcinfo, id);
 	}
 	else
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("subscription \"%s\" was changed concurrently", name),
-				 errhint("Try again.")));
+		changed_concurrently(name);
 	SPI_finish();
 	eb_owner_end(&scope);
 	(void) eb_subscription_by_name(name);	/* claims its shared slot, or errors */
@@ -440,7 +455,7 @@ change_subscription(FunctionCallInfo fcinfo, const char *what, const char *sql, 
 	if (!lock_subscription(name, &id, &owner))
 	{
 		if (!missing_ok)
-			(void) eb_subscription_by_name(name);	/* errors */
+			no_subscription(name);
 		SPI_finish();
 		eb_owner_end(&scope);
 		return false;
@@ -566,7 +581,7 @@ eventbus_seek(PG_FUNCTION_ARGS)
 	eb_owner_begin(&scope);
 	SPI_connect();
 	if (!lock_subscription(name, &id, &owner))
-		(void) eb_subscription_by_name(name);	/* errors */
+		no_subscription(name);
 	require_owner(name, owner, user);
 	clear_queue(id);
 	request_seek(id, start, true);

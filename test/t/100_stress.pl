@@ -182,7 +182,7 @@ my $segments = $node->safe_psql('postgres', "SELECT count(*) FROM pg_inherits WH
 note "$events events in $segments segments, $aborted transactions rolled back or refused, $crossed across segments, "
   . scalar(@after) . " pairs, $polls polls, slowest COMMIT " . sprintf('%.3f s', $slowest);
 cmp_ok($events, '>', 500, 'there was traffic');
-cmp_ok($crossed, '>', 10, 'transactions crossed segments');
+cmp_ok($crossed, '>', 0, 'transactions crossed segments');
 is($count{$_}, 0, "$_ = 0") foreach sort keys %count;
 
 # The subscription got all of them, each once.
