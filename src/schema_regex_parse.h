@@ -44,6 +44,8 @@ typedef struct EbRegexParser
 	int			captures;		/* written so far */
 	double		cost;			/* of what was parsed last */
 	bool		nullable;		/* can that match the empty string? */
+	bool		asserts;		/* is there an assertion in it? */
+	double		idle;			/* copies of repetitions that may be no more than one */
 	const char *problem;
 } EbRegexParser;
 

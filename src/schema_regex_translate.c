@@ -27,6 +27,13 @@
  */
 #define MAX_COST			50000
 
+/*
+ * A repetition whose body may be nothing but assertions is a loop that the engine
+ * unties, in time exponential in how many of them follow each other: 12 take some
+ * 30 ms, 20 take minutes.
+ */
+#define MAX_IDLE			12
+
 #define WORD				"[0-9A-Z_a-z]"
 
 static bool parse_disjunction(EbRegexParser *p);
@@ -150,7 +157,8 @@ parse_atom(EbRegexParser *p, bool *assertion)
 
 	p->pos++;
 	p->cost = 1;
-	p->nullable = *assertion = false;
+	p->idle = 0;
+	p->nullable = p->asserts = *assertion = false;
 	switch (c)
 	{
 		case '^':
@@ -284,6 +292,7 @@ parse_term(EbRegexParser *p)
 	if (!parse_atom(p, &assertion) || !parse_quantifier(p, &min, &max, &found))
 		return false;
 	p->nullable |= assertion;
+	p->asserts |= assertion;
 	if (!found)
 		return true;
 	if (assertion)
@@ -292,7 +301,12 @@ parse_term(EbRegexParser *p)
 		return eb_schema_regex_refuse(p, "a group with a back reference repeats more than 255 times");
 	emit_repeated(p, start, min, max);
 	p->cost *= (p->nullable ? (double) Max(Max(min, max), 1) : 1) * Max(Max(min, max), 1);
+	if (p->nullable && p->asserts)
+		p->idle = Max(p->idle, 1);
+	p->idle *= (max == NO_LIMIT) ? Max(min, 2) : max;
 	p->nullable |= min == 0;
+	if (p->idle > MAX_IDLE)
+		return eb_schema_regex_refuse(p, "it repeats too often what may be no more than an assertion");
 	return p->cost <= MAX_COST ||
 		eb_schema_regex_refuse(p, "its nested repetitions multiply to more than PostgreSQL's regex engine can take");
 }
@@ -302,6 +316,8 @@ parse_disjunction(EbRegexParser *p)
 {
 	EbRegexScope scope = {p->scope, 0, false};
 	double		cost = 0;
+	double		idle = 0;
+	bool		asserts = false;
 	bool		nullable = false;	/* some alternative */
 	bool		empty = true;	/* this alternative, so far */
 
@@ -321,11 +337,17 @@ parse_disjunction(EbRegexParser *p)
 		if (!parse_term(p))
 			return false;
 		cost += p->cost;
+		idle += p->idle;
+		asserts |= p->asserts;
 		empty &= p->nullable;
 	}
 	p->scope = scope.parent;
 	p->cost = cost;
+	p->idle = idle;
+	p->asserts = asserts;
 	p->nullable = nullable || empty;
+	if (idle > MAX_IDLE)
+		return eb_schema_regex_refuse(p, "it repeats too often what may be no more than an assertion");
 	return cost <= MAX_COST || eb_schema_regex_refuse(p, "it is too long");
 }
 

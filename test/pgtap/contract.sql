@@ -1,7 +1,7 @@
 -- The registry of contracts: versions, compatibility, patterns, rights, errors.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(62);
+SELECT plan(65);
 SET LOCAL client_min_messages = warning;
 
 -- registration and versions
@@ -51,6 +51,9 @@ SELECT pg_temp.refused('{"pattern": "(?i:a)"}', '22023', '%/pattern cannot be us
 SELECT pg_temp.refused('{"pattern": "(a)*\\1"}', '22023', '%back reference%');
 SELECT pg_temp.refused('{"pattern": "\\p{Script=Greek}"}', '22023', '%general categories%');
 SELECT pg_temp.refused('{"pattern": "(((a?){1,100}){1,100}){1,100}"}', '22023', '%repetitions%');
+SELECT pg_temp.refused('{"pattern": "((?:(?<=))*){1,300}^"}', '22023', '%assertion%');
+SELECT pg_temp.refused('{"pattern": "(?:(?:(?=)|a?){1,30}){1,30}b"}', '22023', '%assertion%');
+SELECT is(eb_schema_valid('{"pattern": "^(?:(?:^|/)[a-z]*){1,3}(?:\\\\b|!)*$"}', '"/a/b!"'), true, 'a few repetitions of what may be an assertion are fine');
 SELECT pg_temp.refused('{"pattern": "[z-a]"}', '22023', '%out of order');
 SELECT is((SELECT count(*) FROM eb_types WHERE type = 'bad.schema'), 0::bigint, 'a refused schema leaves nothing');
 
