@@ -211,7 +211,11 @@ sub kill_backend
 	my ($what, $where) = @_;
 	my @pids = pids($where);
 	if (!@pids) { note "no $what to kill"; return; }
-	kill 'KILL', $pids[ rand @pids ];
+	# The postmaster may not have noticed yet when the next connection is made.
+	my $witness = EbSession->connect($connstr, 'killer', time + 30) or die 'cannot connect';
+	$witness->send('SELECT pg_sleep(10)');
+	kill('KILL', $pids[ rand @pids ]) and $witness->receive;
+	$witness->close;
 	wait_up($what);
 }
 
