@@ -1,6 +1,6 @@
 -- Dead letters: what they keep, replaying them by hand and by themselves, foreign ones, purging.
 \ir common.psql
-SELECT plan(74);
+SELECT plan(77);
 CREATE FUNCTION pg_temp.die(name text, why eb_reason) RETURNS bigint LANGUAGE sql AS $$
     SELECT sum(eb_nack(receipt, ARRAY[event_id], 'no good', why)) FROM (SELECT * FROM eb_fetch(name, wait => '10 s')) f
 $$;
@@ -141,4 +141,17 @@ SELECT pg_temp.refused(q, '22023', m, n) FROM (VALUES
     ($$SELECT eb_dead_letter('jobs', 'a', NULL, 'MaxRetries')$$, '%payload%', 'without a payload'),
     ($$SELECT eb_dead_letter('jobs', 'a', '1', NULL)$$, '%reason%', 'without a reason'),
     ($$SELECT eb_dead_letter('jobs', 'a', '1', 'MaxRetries', attempts => -1)$$, '%attempts%', 'with negative attempts')) AS v(q, m, n);
+
+-- Many at once, small and large, with and without what may be absent: written in several statements.
+SELECT eb_subscribe('many', '{many.*}', max_attempts => 1, batch_size => 1000) \g /dev/null
+SELECT count(eb_emit('many.' || (ARRAY['a', 'b'])[1 + i % 2], CASE WHEN i % 60 = 7 THEN to_jsonb(repeat(md5(i::text), 22000)) ELSE to_jsonb(i) END,
+    CASE WHEN i % 3 = 0 THEN 'agg' || i END, headers => CASE WHEN i % 5 = 0 THEN jsonb_build_object('i', i::text) END))
+FROM generate_series(1, 250) i \g /dev/null
+SELECT eb_relay_run() \g /dev/null
+SELECT is((SELECT sum(eb_nack(receipt, reason => 'ValidationFailed')) FROM (SELECT DISTINCT receipt FROM eb_fetch('many', 1000, wait => '10 s')) f),
+    250::bigint, '250 events die together');
+SELECT results_eq($$SELECT "offset", event_id, type, aggregate_id, payload, headers FROM eventbus.dead_letter WHERE subscription = 'many' ORDER BY 1$$,
+    $$SELECT "offset", event_id, type, aggregate_id, payload, headers FROM eventbus.event WHERE type LIKE 'many.%' ORDER BY 1$$, 'each with all of its event');
+SELECT is(eb_dlq_purge(subscription => 'many'), 250::bigint, 'and are purged');
+
 SELECT * FROM finish();
