@@ -15,14 +15,12 @@
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
@@ -38,46 +36,29 @@
 /* A column of eventbus.dead_letter. */
 #define LETTER_SUBSCRIPTION	3
 
-/* What a statement writes at most: so many events, or the one that exceeds so many bytes. */
-#define CHUNK_EVENTS	100
-#define CHUNK_BYTES		(1024 * 1024)
-
-/* What a letter copies of its event; one array each, as the first parameters. */
+/* What a letter copies of its event: the statement's first parameters. */
 static const struct
 {
 	AttrNumber	attno;
 	Oid			type;
-	Oid			array;
 } copied[] = {
-	{EB_LOG_OFFSET, INT8OID, INT8ARRAYOID},
-	{EB_LOG_EVENT_ID, UUIDOID, UUIDARRAYOID},
-	{EB_LOG_TYPE, TEXTOID, TEXTARRAYOID},
-	{EB_LOG_AGGREGATE_ID, TEXTOID, TEXTARRAYOID},
-	{EB_LOG_PAYLOAD, JSONBOID, JSONBARRAYOID},
-	{EB_LOG_HEADERS, JSONBOID, JSONBARRAYOID},
+	{EB_LOG_OFFSET, INT8OID},
+	{EB_LOG_EVENT_ID, UUIDOID},
+	{EB_LOG_TYPE, TEXTOID},
+	{EB_LOG_AGGREGATE_ID, TEXTOID},
+	{EB_LOG_PAYLOAD, JSONBOID},
+	{EB_LOG_HEADERS, JSONBOID},
 };
 
-/* The parameters after them: what the letters share. */
-static const Oid shared[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, JSONBOID,
+/* The parameters after them: what letters of events with one past share. */
+static const Oid common[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, JSONBOID,
 TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, INT8OID};
 
-#define PARAMS	(lengthof(copied) + lengthof(shared))
-
-/* Events on their way into one statement. */
-typedef struct Chunk
-{
-	MemoryContext memory;		/* of the copies; reset by flush */
-	int			n;
-	Size		bytes;
-	Datum		values[lengthof(copied)][CHUNK_EVENTS];
-	bool		isnull[lengthof(copied)][CHUNK_EVENTS];
-	Datum		args[PARAMS];
-	char		nulls[PARAMS + 1];
-} Chunk;
+#define PARAMS	(lengthof(copied) + lengthof(common))
 
 /*
- * The INSERT, planned once a session and extension; SPI is connected.  It does not
- * read the log, whose segments would have it planned again and again.
+ * The INSERT of one letter, planned once a session and extension; SPI is connected.
+ * It does not read the log, whose segments would have it planned again and again.
  */
 static SPIPlanPtr
 bury_plan(void)
@@ -90,14 +71,13 @@ bury_plan(void)
 	if (plan != NULL && planned_for == eb_catalog()->extension)
 		return plan;
 	for (int i = 0; i < PARAMS; i++)
-		types[i] = i < lengthof(copied) ? copied[i].array : shared[i - lengthof(copied)];
-	sql = psprintf("INSERT INTO eventbus.dead_letter (source, subscription, \"offset\", event_id, type, "
-				   "aggregate_id, payload, headers, reason, error, attempts, history, first_failed_at, "
+		types[i] = i < lengthof(copied) ? copied[i].type : common[i - lengthof(copied)];
+	sql = psprintf("INSERT INTO eventbus.dead_letter (source, \"offset\", event_id, type, aggregate_id, "
+				   "payload, headers, subscription, reason, error, attempts, history, first_failed_at, "
 				   "dead_at, replays, replay_at) "
-				   "SELECT '" EB_DLQ_SOURCE "', $7, e.*, $8::%s, $9, $10, $11, ($11->0->>'at')::timestamptz, "
-				   "$12, $13, $14 + pg_catalog.random() * $15 * interval '1 us' "
-				   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-				   "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) e",
+				   "VALUES ('" EB_DLQ_SOURCE "', $1, $2, $3, $4, $5, $6, $7, $8::%s, $9, $10, $11, "
+				   "($11->0->>'at')::timestamptz, $12, $13, "
+				   "$14 + pg_catalog.random() * $15 * interval '1 us')",
 				   quote_qualified_identifier(get_namespace_name(eb_catalog()->api_schema), "eb_reason"));
 	plan = SPI_prepare_cursor(sql, PARAMS, types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
@@ -106,77 +86,16 @@ bury_plan(void)
 	return plan;
 }
 
+/* Sets the parameters that letters of events with one past share. */
 static void
-flush(Chunk *chunk, Snapshot snapshot)
-{
-	EbOwnerScope scope;
-	MemoryContext caller = MemoryContextSwitchTo(chunk->memory);
-	int			lower = 1;
-
-	for (int i = 0; i < lengthof(copied); i++)
-	{
-		int16		len;
-		bool		byval;
-		char		align;
-
-		get_typlenbyvalalign(copied[i].type, &len, &byval, &align);
-		chunk->args[i] = PointerGetDatum(construct_md_array(chunk->values[i], chunk->isnull[i],
-															1, &chunk->n, &lower, copied[i].type,
-															len, byval, align));
-	}
-	MemoryContextSwitchTo(caller);
-
-	eb_owner_begin(&scope);
-	SPI_connect();
-	if (SPI_execute_snapshot(bury_plan(), chunk->args, chunk->nulls, snapshot, InvalidSnapshot,
-							 false, true, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not write dead letters");
-	SPI_finish();
-	eb_owner_end(&scope);
-
-	MemoryContextReset(chunk->memory);
-	chunk->n = 0;
-	chunk->bytes = 0;
-}
-
-/* Copies an event, which its slot keeps no longer than until the next. */
-static void
-add(Chunk *chunk, TupleTableSlot *event)
-{
-	MemoryContext caller = MemoryContextSwitchTo(chunk->memory);
-
-	for (int i = 0; i < lengthof(copied); i++)
-	{
-		bool		isnull;
-		Datum		value = slot_getattr(event, copied[i].attno, &isnull);
-
-		if (!isnull && copied[i].type == UUIDOID)
-			value = datumCopy(value, false, UUID_LEN);
-		else if (!isnull && copied[i].type != INT8OID)
-		{
-			value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-			chunk->bytes += VARSIZE(DatumGetPointer(value));
-		}
-		chunk->values[i][chunk->n] = value;
-		chunk->isnull[i][chunk->n] = isnull;
-	}
-	chunk->n++;
-	MemoryContextSwitchTo(caller);
-}
-
-/* What the letters of events with one past have in common. */
-static void
-set_shared(Chunk *chunk, EbSubscription *sub, const EbDelivery *d,
+set_common(Datum *args, char *nulls, const EbSubscription *sub, const EbDelivery *d,
 		   const char *reason, const char *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		automatic = (sub->dlq_replay_after >= 0 && d->replays < sub->dlq_replay_max &&
 							 (eb_reason_retryable(reason) || strcmp(reason, EB_REASON_RETRIES) == 0));
-	Datum	   *args = chunk->args + lengthof(copied);
-	char	   *nulls = chunk->nulls + lengthof(copied);
 
-	memset(chunk->nulls, ' ', PARAMS);
-	chunk->nulls[PARAMS] = '\0';
+	memset(nulls, ' ', lengthof(common));
 	args[0] = CStringGetTextDatum(sub->name);
 	args[1] = CStringGetTextDatum(reason);
 	args[2] = error ? CStringGetTextDatum(error) : (Datum) 0;
@@ -196,27 +115,37 @@ static void
 bury_part(EbSubscription *sub, const EbDelivery *d, const int64 *offsets, int n,
 		  const char *reason, const char *error)
 {
-	Chunk	   *chunk = palloc0(sizeof(Chunk));
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	EbLogScan  *scan = eb_log_scan_begin(1, 0, snapshot);
+	EbOwnerScope scope;
+	Snapshot	snapshot;
+	EbLogScan  *scan;
 	TupleTableSlot *event;
+	Datum		args[PARAMS];
+	char		nulls[PARAMS + 1] = {0};
 
-	chunk->memory = AllocSetContextCreate(CurrentMemoryContext, "eventbus dead letters",
-										  ALLOCSET_DEFAULT_SIZES);
-	set_shared(chunk, sub, d, reason, error);
+	eb_owner_begin(&scope);
+	SPI_connect();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	set_common(args + lengthof(copied), nulls + lengthof(copied), sub, d, reason, error);
+	scan = eb_log_scan_begin(1, 0, snapshot);
 	eb_log_scan_rescan_list(scan, offsets, n);
 	while ((event = eb_log_scan_next(scan)) != NULL)
 	{
-		add(chunk, event);
-		if (chunk->n == CHUNK_EVENTS || chunk->bytes >= CHUNK_BYTES)
-			flush(chunk, snapshot);
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < lengthof(copied); i++)
+		{
+			bool		isnull;
+
+			args[i] = slot_getattr(event, copied[i].attno, &isnull);
+			nulls[i] = isnull ? 'n' : ' ';
+		}
+		if (SPI_execute_snapshot(bury_plan(), args, nulls, snapshot, InvalidSnapshot,
+								 false, true, 0) != SPI_OK_INSERT)
+			elog(ERROR, "could not write a dead letter");
 	}
-	if (chunk->n > 0)
-		flush(chunk, snapshot);
 	eb_log_scan_end(scan);
 	UnregisterSnapshot(snapshot);
-	MemoryContextDelete(chunk->memory);
-	pfree(chunk);
+	SPI_finish();
+	eb_owner_end(&scope);
 }
 
 /* See dead_letter.h. */

@@ -305,8 +305,6 @@ parse_term(EbRegexParser *p)
 		p->idle = Max(p->idle, 1);
 	p->idle *= (max == NO_LIMIT) ? Max(min, 2) : max;
 	p->nullable |= min == 0;
-	if (p->idle > MAX_IDLE)
-		return eb_schema_regex_refuse(p, "it repeats too often what may be no more than an assertion");
 	return p->cost <= MAX_COST ||
 		eb_schema_regex_refuse(p, "its nested repetitions multiply to more than PostgreSQL's regex engine can take");
 }

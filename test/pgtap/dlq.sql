@@ -142,7 +142,7 @@ SELECT pg_temp.refused(q, '22023', m, n) FROM (VALUES
     ($$SELECT eb_dead_letter('jobs', 'a', '1', NULL)$$, '%reason%', 'without a reason'),
     ($$SELECT eb_dead_letter('jobs', 'a', '1', 'MaxRetries', attempts => -1)$$, '%attempts%', 'with negative attempts')) AS v(q, m, n);
 
--- Many at once, small and large, with and without what may be absent: written in several statements.
+-- Many at once, small and large, with and without what may be absent.
 SELECT eb_subscribe('many', '{many.*}', max_attempts => 1, batch_size => 1000) \g /dev/null
 SELECT count(eb_emit('many.' || (ARRAY['a', 'b'])[1 + i % 2], CASE WHEN i % 60 = 7 THEN to_jsonb(repeat(md5(i::text), 22000)) ELSE to_jsonb(i) END,
     CASE WHEN i % 3 = 0 THEN 'agg' || i END, headers => CASE WHEN i % 5 = 0 THEN jsonb_build_object('i', i::text) END))
