@@ -134,13 +134,18 @@ sub lease_of
 
 sub array { my ($ids) = @_; return $ids ? ", '{" . join(',', @$ids) . "}'" : ', NULL'; }
 
-# With a relay, what has run out of attempts and time may be buried any moment.
-sub may_be_buried
+# A lease that is over may have been taken from us unnoticed: by the relay, which
+# buries what has no attempts left, or, where an event has more than one copy, by a
+# fetch that the model took for one of the other.
+sub may_be_gone
 {
 	my ($name, $receipt) = @_;
 	my $sub = $model->{subs}{$name};
+	my @leased = @{ $sub->{leases}{$receipt} };
 	my $now = do_sql('SELECT extract(epoch FROM clock_timestamp())');
-	return $relay && !grep { $_->[1]{until} > $now || $_->[1]{attempt} < $sub->{max_attempts} } @{ $sub->{leases}{$receipt} };
+	return 0 if grep { $_->[1]{until} > $now } @leased;
+	return 1 if $relay && !grep { $_->[1]{attempt} < $sub->{max_attempts} } @leased;
+	return scalar grep { @{ $sub->{events}{ $_->[0] }{copies} } > 1 } @leased;
 }
 
 sub settle
@@ -163,7 +168,8 @@ sub settle
 	my $rows = sql($rolled ? "BEGIN;\nSELECT $call;\nROLLBACK" : "SELECT $call, extract(epoch FROM statement_timestamp())");
 	if (!defined $rows)
 	{
-		$model->problem("$call: $s->{state} $s->{error}") unless $s->{state} eq '55000' && may_be_buried($name, $receipt);
+		my ($state, $error) = @{$s}{qw(state error)};
+		$model->problem("$call: $state $error") unless $state eq '55000' && may_be_gone($name, $receipt);
 		sql('ROLLBACK') if $rolled;
 		return;
 	}
